@@ -64,6 +64,7 @@ type Reports struct {
 type Process struct {
 	Run         string        `yaml:"run"`
 	Count       int           `yaml:"count"`        // 1 when silent
+	Off         bool          `yaml:"-"`            // count: 0 was written; Count is 0
 	StopTimeout time.Duration `yaml:"stop_timeout"` // 30 s when silent
 }
 
