@@ -1,6 +1,7 @@
 package bosman
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -111,4 +112,35 @@ func AsError(err error) *Error {
 		return e
 	}
 	return Internal("something went wrong inside Bosman").Because(err)
+}
+
+// errorJSON is how an Error is kept and sent.
+type errorJSON struct {
+	Kind    ErrorKind `json:"kind"`
+	Message string    `json:"message"`
+	Kept    string    `json:"kept,omitempty"`
+	Next    string    `json:"next,omitempty"`
+	Cause   string    `json:"cause,omitempty"`
+}
+
+// MarshalJSON keeps the cause as text.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	out := errorJSON{Kind: e.Kind, Message: e.Message, Kept: e.Kept, Next: e.Next}
+	if e.Cause != nil {
+		out.Cause = e.Cause.Error()
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (e *Error) UnmarshalJSON(data []byte) error {
+	var in errorJSON
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	*e = Error{Kind: in.Kind, Message: in.Message, Kept: in.Kept, Next: in.Next}
+	if in.Cause != "" {
+		e.Cause = errors.New(in.Cause)
+	}
+	return nil
 }
