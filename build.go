@@ -116,11 +116,13 @@ type Coverage struct {
 	Files              []FileCoverage
 }
 
-// FileCoverage is the coverage of one file; Missed lists uncovered lines.
+// FileCoverage is the coverage of one file; Missed lists uncovered lines. Hit
+// lists the covered ones while a report is being judged; it is not stored.
 type FileCoverage struct {
 	Path           string
 	Lines, Covered int
 	Missed         []int
+	Hit            []int `json:"-"`
 }
 
 // Percent is the share of covered lines, 0 to 100; 0 when there are none.
