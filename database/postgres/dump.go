@@ -1,0 +1,246 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// The files of a backup.
+const (
+	dumpFile  = "database.dump"      // pg_dump -Fc
+	infoFile  = "database.json"      // database.BackupInfo
+	rolesFile = "database.roles.sql" // roles without their passwords, for people
+)
+
+// reach gives the cluster of d, whose superuser reads it, or an error.
+func (e *Engine) reach(d bosman.Database) (*Cluster, error) {
+	if c, ok := e.sources[d.Cluster]; ok && d.Engine == "postgres" {
+		return c, nil
+	}
+	return nil, bosman.Invalid("the database %s is on %s %q, which is not one of Bosman's clusters here", d.Name, d.Engine, d.Cluster)
+}
+
+// Backup implements database.Engine.
+func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (database.BackupInfo, error) {
+	c, err := e.reach(d)
+	if err != nil {
+		return database.BackupInfo{}, err
+	}
+	info, err := c.dump(ctx, d.Name, dir, "1", true)
+	if err != nil {
+		return info, err
+	}
+	roles, err := c.client(ctx, c.admin("postgres"), dir, "pg_dumpall", "--roles-only", "--no-role-passwords", "-d", dsn(c.admin("postgres"), false))
+	if err != nil {
+		return info, err
+	}
+	if err := atomicfile.Write(filepath.Join(dir, rolesFile), roles, 0o600); err != nil {
+		return info, ioError("write the roles", dir, err)
+	}
+	b, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		return info, err
+	}
+	return info, ioError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, infoFile), append(b, '\n'), 0o600))
+}
+
+// dump writes the database name into dir as it is at one moment, and says
+// what it holds at that moment if asked to count.
+func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count bool) (database.BackupInfo, error) {
+	info := database.BackupInfo{Engine: "postgres", Name: name}
+	err := c.with(ctx, name, "dump database "+name, func(conn *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			var snapshot string
+			if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version')").
+				Scan(&snapshot, &info.TakenAt, &info.Version); err != nil {
+				return err
+			}
+			info.TakenAt = info.TakenAt.UTC()
+			out := filepath.Join(dir, dumpFile)
+			if _, err := c.client(ctx, c.admin(name), dir, "pg_dump", "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
+				return err
+			}
+			stat, err := os.Stat(out)
+			if err != nil {
+				return ioError("look at the dump", dir, err)
+			}
+			info.Bytes = stat.Size()
+			if info.Extensions, err = extensions(ctx, tx); err != nil || !count {
+				return err
+			}
+			in, err := inspect(ctx, tx)
+			info.Rows, info.Schema = in.Rows, in.Schema
+			return err
+		})
+	})
+	if err != nil {
+		return info, err
+	}
+	return info, faults.Point("database.backup.dumped")
+}
+
+// client runs one of PostgreSQL's client programs as d's user; dir is where it
+// writes. It gives what the program printed.
+func (c *Cluster) client(ctx context.Context, d bosman.Database, dir, program string, args ...string) ([]byte, error) {
+	path := filepath.Join(c.BinDir, program)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=/nonexistent", "PGPASSWORD=" + d.Password}
+	// Our own death ends it too: what it works on is cleared by Recover.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := runLocked(cmd)
+	switch {
+	case err == nil:
+		return stdout.Bytes(), nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, missing(path, "postgresql-client")
+	}
+	said := fmt.Errorf("%s: %w: %s", program, err, tail(stderr.Bytes(), 2000))
+	if noRoom(dir) || noRoom(c.Dir) {
+		full := dir
+		if noRoom(c.Dir) {
+			full = c.Dir
+		}
+		return nil, bosman.Unavailable("could not finish %s of %s: the disk that holds %s is full", program, d.Name, full).
+			WithKept("what was there before is untouched").WithNext("free some space").Because(said)
+	}
+	if ping := c.ping(ctx); ping != nil {
+		return nil, c.down("finish "+program+" of "+d.Name, said)
+	}
+	return nil, bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
+}
+
+// Restore implements database.Engine. The dump is read as the app's owner,
+// never as superuser: its content is the application's.
+func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database, error) {
+	var info database.BackupInfo
+	b, err := os.ReadFile(filepath.Join(dir, infoFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return bosman.Database{}, bosman.NotFound("there is no backup of a PostgreSQL database in %s", dir).Because(err)
+	}
+	if err != nil {
+		return bosman.Database{}, ioError("read the backup", dir, err)
+	}
+	if err := json.Unmarshal(b, &info); err != nil || info.Engine != "postgres" {
+		return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, infoFile).Because(err)
+	}
+	return e.make(ctx, name, bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "dump", Bytes: info.Bytes}, func(ctx context.Context, making string) error {
+		return e.fill(ctx, dir, making, info.Extensions)
+	})
+}
+
+// fill restores the dump in dir into the database making.
+func (e *Engine) fill(ctx context.Context, dir, making string, extensions []string) error {
+	c := e.home
+	dump := filepath.Join(dir, dumpFile)
+	err := c.with(ctx, making, "add extensions to "+making, func(conn *pgx.Conn) error {
+		for _, x := range extensions {
+			if _, err := conn.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS "+quote(x)); err != nil {
+				return fmt.Errorf("extension %s: %w", x, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	worker := c.database(making, workerRole(e.app))
+	list, err := c.client(ctx, worker, dir, "pg_restore", "-l", dump)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(c.tmpDir(), "list")
+	if err != nil {
+		return ioError("write a list", c.Dir, err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // the folder is emptied by Recover
+	_, err = f.Write(ours(list))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return ioError("write a list", c.Dir, err)
+	}
+	_, err = c.client(ctx, worker, c.Dir, "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "-j", "2",
+		"-L", f.Name(), "-d", dsn(worker, false), dump)
+	if err != nil {
+		return err
+	}
+	return c.exec1(ctx, making, "analyse "+making, "ANALYZE")
+}
+
+// exec1 runs one statement in the database name.
+func (c *Cluster) exec1(ctx context.Context, name, doing, statement string) error {
+	return c.with(ctx, name, doing, func(conn *pgx.Conn) error { return run(ctx, conn, statement) })
+}
+
+// ours leaves out of a dump's table of contents what only a superuser may
+// make and what is there already: extensions and the schema public.
+func ours(list []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(list) {
+		_, rest, ok := bytes.Cut(line, []byte("; "))
+		f := strings.Fields(string(rest)) // 3079 16385 EXTENSION - citext
+		if ok && len(f) >= 4 {
+			entry := strings.Join(f[2:], " ") + " "
+			if strings.HasPrefix(entry, "EXTENSION ") || strings.HasPrefix(entry, "COMMENT - EXTENSION ") ||
+				strings.HasPrefix(entry, "SCHEMA - public ") || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
+				continue
+			}
+		}
+		out.Write(line)
+	}
+	return out.Bytes()
+}
+
+func extensions(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	rows, err := tx.Query(ctx, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return slices.Clip(list), err
+}
+
+// copyByDump copies a database that stays in use.
+func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	begun := time.Now()
+	info := bosman.CopyInfo{From: opt.From, Release: opt.Release, Strategy: "dump"}
+	src, err := e.reach(from)
+	if err != nil {
+		return bosman.Database{}, info, err
+	}
+	dir, err := os.MkdirTemp(e.home.tmpDir(), "copy")
+	if err != nil {
+		return bosman.Database{}, info, ioError("make a folder for the dump", e.home.Dir, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the folder is emptied by Recover
+	taken, err := src.dump(ctx, from.Name, dir, "0", false)
+	if err != nil {
+		return bosman.Database{}, info, err
+	}
+	info.TakenAt, info.Bytes = taken.TakenAt, taken.Bytes
+	db, err := e.make(ctx, to, info, func(ctx context.Context, making string) error {
+		return e.fill(ctx, dir, making, taken.Extensions)
+	})
+	info.Took = time.Since(begun)
+	return db, info, err
+}

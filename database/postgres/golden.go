@@ -1,0 +1,312 @@
+package postgres
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// keepGoldens is how many generations of a golden copy stay: a change made
+// before the last migration may need the one before.
+const keepGoldens = 2
+
+// counter is how much was written, to tell whether anything was.
+type counter struct {
+	Xact   string `json:"xact,omitempty"` // transactions of the whole cluster, finished and under way
+	Tuples int64  `json:"tuples,omitempty"`
+	OID    uint32 `json:"oid,omitempty"` // another database under the same name counts anew
+}
+
+func (c *Cluster) counter(ctx context.Context, name string) (counter, error) {
+	var n counter
+	err := c.with(ctx, name, "read what was written to "+name, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, tup_inserted + tup_updated + tup_deleted, datid
+			FROM pg_stat_database WHERE datname = current_database()`).Scan(&n.Xact, &n.Tuples, &n.OID)
+	})
+	return n, err
+}
+
+// Copy implements database.Engine: from another cluster by way of a golden
+// copy, within one by a dump.
+func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	src, err := e.reach(from)
+	if err != nil {
+		return bosman.Database{}, bosman.CopyInfo{}, err
+	}
+	if src == e.home {
+		return e.copyByDump(ctx, from, to, opt)
+	}
+	begun := time.Now()
+	if opt.From == "" {
+		opt.From = from.Name
+	}
+	for range 3 {
+		g, err := e.choose(ctx, from, opt)
+		if err != nil {
+			return bosman.Database{}, bosman.CopyInfo{}, err
+		}
+		info := g.Copy
+		info.From, info.Strategy = opt.From, "template"
+		db, gone, err := e.template(ctx, g.Database.Name, to, info)
+		if gone {
+			continue // a newer generation took its place
+		}
+		info.Took = time.Since(begun)
+		return db, info, err
+	}
+	return bosman.Database{}, bosman.CopyInfo{}, bosman.Busy("the golden copy of %s is being replaced again and again", from.Name).WithNext("try again")
+}
+
+// choose finds or makes the generation to copy.
+func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
+	if opt.Exact {
+		g, err := e.refresh(ctx, from, opt.Release, true)
+		if err == nil && opt.Accept != nil && !opt.Accept(g.Copy.Release) {
+			err = tooNew(from, g.Copy.Release)
+		}
+		return g, err
+	}
+	all, err := e.Goldens(ctx, from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	refresh := len(all) == 0
+	if !refresh && opt.MaxAge > 0 && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
+		if refresh, err = e.Stale(ctx, from); err != nil {
+			return database.Golden{}, err
+		}
+	}
+	if refresh {
+		g, err := e.Refresh(ctx, from, opt.Release)
+		if err != nil {
+			return g, err
+		}
+		all = append([]database.Golden{g}, all...)
+	}
+	for _, g := range all {
+		if opt.Accept == nil || opt.Accept(g.Copy.Release) {
+			return g, nil
+		}
+	}
+	return database.Golden{}, tooNew(from, all[0].Copy.Release)
+}
+
+func tooNew(from bosman.Database, release int) error {
+	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
+		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
+}
+
+// template makes a copy of a golden copy. gone says that it was dropped
+// before we came to it.
+func (e *Engine) template(ctx context.Context, golden, to string, info bosman.CopyInfo) (db bosman.Database, gone bool, err error) {
+	e.home.golden.RLock()
+	defer e.home.golden.RUnlock()
+	there, err := e.home.exists(ctx, golden)
+	if err != nil || !there {
+		return db, err == nil, err
+	}
+	db, release, making, err := e.begin(ctx, to)
+	if err != nil {
+		return db, false, err
+	}
+	defer release()
+	if err := e.clone(ctx, golden, making); err != nil {
+		return db, false, e.abandon(ctx, making, err)
+	}
+	if err := faults.Point("database.copy.filled"); err != nil {
+		return db, false, e.abandon(ctx, making, err)
+	}
+	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: to, Copy: info}); err != nil {
+		return db, false, e.abandon(ctx, making, err)
+	}
+	return db, false, faults.Point("database.copy.shown")
+}
+
+// clone copies the files of a database nobody uses.
+func (e *Engine) clone(ctx context.Context, golden, making string) error {
+	return e.home.with(ctx, "postgres", "copy database "+golden, func(conn *pgx.Conn) error {
+		var version int
+		if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+			return err
+		}
+		statement := "CREATE DATABASE " + quote(making) + " TEMPLATE " + quote(golden)
+		if version >= 150000 { // before, there was no other way
+			statement += " STRATEGY FILE_COPY"
+		}
+		return run(ctx, conn, statement, "REVOKE ALL ON DATABASE "+quote(making)+" FROM PUBLIC")
+	})
+}
+
+// Refresh implements database.Refresher.
+func (e *Engine) Refresh(ctx context.Context, from bosman.Database, release int) (database.Golden, error) {
+	return e.refresh(ctx, from, release, false)
+}
+
+// refresh makes a new generation unless nothing was written since the newest.
+// exact trusts only the transaction counter, which does not lag.
+func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int, exact bool) (database.Golden, error) {
+	src, err := e.reach(from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if e.home.Profile != Scratch {
+		return database.Golden{}, bosman.Invalid("golden copies are made on the scratch cluster, not on %s", e.home.Name)
+	}
+	unlock, err := e.home.wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	defer unlock()
+	now, err := src.counter(ctx, from.Name)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	all, err := e.generations(ctx, from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if len(all) > 0 && all[0].Copy.Release == release {
+		was := all[0].Counter
+		if was == now || !exact && was.OID == now.OID && was.Tuples == now.Tuples {
+			return e.asGolden(all[0]), nil
+		}
+	}
+	g, err := e.makeGolden(ctx, src, from, release, now)
+	if err != nil {
+		return g, err
+	}
+	return g, e.dropGoldens(ctx, from)
+}
+
+// makeGolden dumps the source into a database that nobody may connect to.
+// It is not marked as a template: any role that may create databases could
+// copy it then.
+func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now counter) (database.Golden, error) {
+	begun := time.Now()
+	dir, err := os.MkdirTemp(e.home.tmpDir(), "golden")
+	if err != nil {
+		return database.Golden{}, ioError("make a folder for the dump", e.home.Dir, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the folder is emptied by Recover
+	taken, err := src.dump(ctx, from.Name, dir, "0", false)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	var source label
+	if err := src.with(ctx, "postgres", "read the label of "+from.Name, func(conn *pgx.Conn) (err error) {
+		source, err = e.read(ctx, conn, from.Name)
+		return err
+	}); err != nil {
+		return database.Golden{}, err
+	}
+	name := database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(taken.TakenAt))
+	db := databaseName(e.app, name)
+	making := databaseName(e.app, database.Beside(database.Base(source.Name), "golden__"+database.TagMaking))
+	if err := e.home.dropDatabase(ctx, making); err != nil {
+		return database.Golden{}, err
+	}
+	if err := e.roles(ctx, name); err != nil {
+		return database.Golden{}, err
+	}
+	if err := e.home.exec(ctx, "create database "+making, "CREATE DATABASE "+quote(making)+" TEMPLATE template0 ENCODING 'UTF8'"); err != nil {
+		return database.Golden{}, err
+	}
+	if err := e.grantWork(ctx, making); err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
+	if err := faults.Point("database.golden.made"); err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
+	if err := e.fill(ctx, dir, making, taken.Extensions); err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
+	l := labelled{db: db, label: label{App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now,
+		Copy: bosman.CopyInfo{From: source.Name, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes}}}
+	comment, err := l.comment(db)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	err = e.home.with(ctx, "postgres", "keep golden copy "+db, func(conn *pgx.Conn) error {
+		return e.alone(ctx, conn, []string{making}, func(tx pgx.Tx) error {
+			return run(ctx, tx, "ALTER DATABASE "+quote(making)+" RENAME TO "+quote(db),
+				"ALTER DATABASE "+quote(db)+" WITH ALLOW_CONNECTIONS false",
+				"REVOKE ALL ON DATABASE "+quote(db)+" FROM PUBLIC, "+quote(workerRole(e.app)), comment)
+		})
+	})
+	if err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
+	return e.asGolden(l), faults.Point("database.golden.shown")
+}
+
+// dropGoldens drops all generations but the newest ones.
+func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database) error {
+	e.home.golden.Lock() // after the copies under way
+	defer e.home.golden.Unlock()
+	all, err := e.generations(ctx, from)
+	if err != nil {
+		return err
+	}
+	for i, g := range all {
+		if i >= keepGoldens {
+			if err := e.home.dropDatabase(ctx, g.db); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) asGolden(l labelled) database.Golden {
+	d := e.home.database(l.db, superuser)
+	d.Password = "" // nobody connects to it
+	return database.Golden{Database: d, Copy: l.Copy}
+}
+
+// generations gives the golden copies of from, newest first.
+func (e *Engine) generations(ctx context.Context, from bosman.Database) ([]labelled, error) {
+	labels, err := e.labels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	labels = slices.DeleteFunc(labels, func(l labelled) bool {
+		return !database.HasTag(l.Name, database.TagGolden) || l.Source != from.Cluster+"/"+from.Name
+	})
+	slices.SortFunc(labels, func(a, b labelled) int { return b.Copy.TakenAt.Compare(a.Copy.TakenAt) })
+	return labels, nil
+}
+
+// Goldens implements database.Refresher.
+func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.Golden, error) {
+	all, err := e.generations(ctx, from)
+	out := make([]database.Golden, 0, len(all))
+	for _, l := range all {
+		out = append(out, e.asGolden(l))
+	}
+	return out, err
+}
+
+// Stale implements database.Refresher.
+func (e *Engine) Stale(ctx context.Context, from bosman.Database) (bool, error) {
+	src, err := e.reach(from)
+	if err != nil {
+		return false, err
+	}
+	all, err := e.generations(ctx, from)
+	if err != nil || len(all) == 0 {
+		return true, err
+	}
+	now, err := src.counter(ctx, from.Name)
+	if err != nil {
+		return false, err
+	}
+	was := all[0].Counter
+	return was.OID != now.OID || was.Tuples != now.Tuples, nil
+}

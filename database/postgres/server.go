@@ -1,0 +1,458 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// Ensured says what Ensure did.
+type Ensured struct {
+	Started   bool // it had to be started
+	Created   bool // a new, empty cluster was made
+	Recreated bool // the scratch cluster was thrown away after the host crashed: its databases are gone
+}
+
+// Ensure makes the cluster if it does not exist and starts it if it does not
+// run. It is idempotent; the server outlives this process.
+func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var done Ensured
+	if err := c.settle(); err != nil {
+		return done, err
+	}
+	if err := c.findPrograms(); err != nil {
+		return done, err
+	}
+	pid, err := c.runningPid()
+	if err != nil {
+		return done, err
+	}
+	if pid != 0 && c.ping(ctx) == nil {
+		return done, c.prepare(ctx)
+	}
+	if pid == 0 && c.initialised() && c.lost() {
+		c.log().Warn("scratch cluster thrown away: the host stopped without warning")
+		if err := os.RemoveAll(c.dataDir()); err != nil {
+			return done, ioError("remove the scratch cluster", c.Dir, err)
+		}
+		done.Recreated = true
+	}
+	if !c.initialised() {
+		if err := c.initdb(ctx); err != nil {
+			return done, err
+		}
+		done.Created = true
+	}
+	if err := c.configure(); err != nil {
+		return done, err
+	}
+	if pid == 0 {
+		if err := c.start(ctx); err != nil {
+			return done, err
+		}
+		done.Started = true
+	}
+	if err := c.await(ctx, time.Minute); err != nil {
+		return done, err
+	}
+	return done, c.prepare(ctx)
+}
+
+// Stop stops the server, ending all connections; nil if it does not run.
+func (c *Cluster) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.findPrograms(); err != nil {
+		return err
+	}
+	pid, err := c.runningPid()
+	if err != nil || pid == 0 {
+		return err
+	}
+	out, err := c.asOwner(ctx, "pg_ctl", "stop", "-D", c.dataDir(), "-m", "fast", "-w", "-t", "60")
+	if err != nil {
+		return bosman.Unavailable("could not stop database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
+	}
+	return nil
+}
+
+// findPrograms sets BinDir: the version that made the data, or the newest.
+func (c *Cluster) findPrograms() error {
+	want, err := os.ReadFile(filepath.Join(c.dataDir(), "PG_VERSION"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ioError("read the version of database cluster "+c.Name, c.Dir, err)
+	}
+	major := strings.TrimSpace(string(want))
+	if c.BinDir == "" {
+		dir, err := newestBin("/usr/lib/postgresql", major)
+		if err != nil {
+			return err
+		}
+		c.BinDir = dir
+	}
+	for _, p := range []string{"initdb", "pg_ctl", "postgres", "pg_dump", "pg_restore", "pg_dumpall"} {
+		if _, err := os.Stat(filepath.Join(c.BinDir, p)); err != nil {
+			return missing(filepath.Join(c.BinDir, p), "postgresql postgresql-client")
+		}
+	}
+	if major == "" {
+		return nil
+	}
+	out, err := exec.Command(filepath.Join(c.BinDir, "postgres"), "--version").Output()
+	if err != nil {
+		return missing(filepath.Join(c.BinDir, "postgres"), "postgresql-"+major)
+	}
+	have := strings.Fields(string(out)) // postgres (PostgreSQL) 15.18 (Debian …)
+	if len(have) < 3 || majorOf(have[2]) != major {
+		return bosman.Unavailable("the databases of cluster %s were made by PostgreSQL %s, but %s holds %s",
+			c.Name, major, c.BinDir, strings.TrimSpace(string(out))).
+			WithKept("the databases are untouched").
+			WithNext("install the same version: apt-get install postgresql-" + major)
+	}
+	return nil
+}
+
+// majorOf gives 15 for "15.18" and 18 for "18beta1".
+func majorOf(version string) string {
+	end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		return version
+	}
+	return version[:end]
+}
+
+// newestBin looks for ROOT/VERSION/bin, of one major version if it is given.
+func newestBin(root, major string) (string, error) {
+	dirs, err := filepath.Glob(filepath.Join(root, "*", "bin", "postgres"))
+	if err != nil {
+		return "", err
+	}
+	best, found := 0.0, ""
+	for _, p := range dirs {
+		v := filepath.Base(filepath.Dir(filepath.Dir(p)))
+		n, err := strconv.ParseFloat(v, 64)
+		if err == nil && (v == major || major == "" && n > best) {
+			best, found = n, filepath.Dir(p)
+		}
+	}
+	switch {
+	case found != "":
+		return found, nil
+	case major != "" && len(dirs) > 0:
+		return "", bosman.Unavailable("the databases were made by PostgreSQL %s, which is not installed", major).
+			WithKept("the databases are untouched").WithNext("install it: apt-get install postgresql-" + major)
+	}
+	return "", missing("postgres", "postgresql")
+}
+
+// asOwner runs one of PostgreSQL's programs as the server's user and gives
+// the end of what it said.
+func (c *Cluster) asOwner(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, program), args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=" + c.Dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if c.owner.switched {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.owner.uid, Gid: c.owner.gid}
+	}
+	// A file, not a pipe: a server that is started keeps the descriptor.
+	out, err := os.CreateTemp(c.tmpDir(), "out")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		_ = out.Close()           // it was only read
+		_ = os.Remove(out.Name()) // the folder is emptied by Recover
+	}()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	b, rerr := os.ReadFile(out.Name())
+	if rerr != nil {
+		return "", errors.Join(err, rerr)
+	}
+	return string(tail(b, 2000)), err
+}
+
+func tail(b []byte, n int) []byte {
+	b = bytes.TrimSpace(b)
+	if len(b) > n {
+		b = b[len(b)-n:]
+	}
+	return b
+}
+
+// initdb makes the cluster beside its place and renames it, so that a killed
+// initdb leaves nothing that looks like a cluster.
+func (c *Cluster) initdb(ctx context.Context) error {
+	partial := c.dataDir() + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return ioError("remove a half-made database cluster", c.Dir, err)
+	}
+	if err := os.RemoveAll(c.dataDir()); err != nil { // no PG_VERSION in it: never a cluster
+		return ioError("remove an empty database folder", c.Dir, err)
+	}
+	if err := c.own(partial, 0o700); err != nil {
+		return err
+	}
+	pw := filepath.Join(c.Dir, "log", "pw")
+	if err := os.WriteFile(pw, []byte(c.secret+"\n"), 0o600); err != nil {
+		return ioError("write a password file", c.Dir, err)
+	}
+	defer func() { _ = os.Remove(pw) }() // readable by the server's user alone
+	if c.owner.switched {
+		if err := os.Chown(pw, int(c.owner.uid), int(c.owner.gid)); err != nil {
+			return ioError("give away a password file", c.Dir, err)
+		}
+	}
+	args := []string{"-D", partial, "-U", superuser, "--pwfile", pw, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"}
+	if c.Profile == Scratch {
+		args = append(args, "--no-sync")
+	}
+	out, err := c.asOwner(ctx, "initdb", args...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		if noRoom(c.Dir) {
+			return c.full("make database cluster "+c.Name, fmt.Errorf("%w: %s", err, out))
+		}
+		return bosman.Unavailable("could not make database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
+	}
+	if err := faults.Point("postgres.initdb"); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, c.dataDir()); err != nil {
+		return ioError("put database cluster in its place", c.Dir, err)
+	}
+	return nil
+}
+
+// settings are few and small: several clusters share a modest machine.
+func (c *Cluster) settings() [][2]string {
+	s := [][2]string{
+		{"listen_addresses", "''"},
+		{"port", strconv.Itoa(c.Port)},
+		{"unix_socket_directories", quoteConf(c.SocketDir)},
+		{"unix_socket_permissions", "0777"}, // who may log in is for passwords to say
+		{"password_encryption", "scram-sha-256"},
+		{"max_connections", "120"},
+		{"superuser_reserved_connections", "8"},
+		{"work_mem", "4MB"},
+		{"jit", "off"},
+		{"max_wal_size", "512MB"},
+		{"logging_collector", "on"},
+		{"log_directory", quoteConf(filepath.Join(c.Dir, "log"))},
+		{"log_filename", "'server-%a.log'"},
+		{"log_truncate_on_rotation", "on"},
+		{"log_rotation_age", "1d"},
+		{"log_rotation_size", "0"},
+		{"log_min_error_statement", "panic"}, // statements may hold people's data
+		{"log_line_prefix", "'%m [%p] %q%u@%d '"},
+		{"log_timezone", "'UTC'"},
+		{"timezone", "'UTC'"},
+		{"track_counts", "on"},
+		{"dynamic_shared_memory_type", "posix"},
+	}
+	if c.Profile == Scratch {
+		return append(s, [][2]string{
+			{"shared_buffers", "48MB"}, {"maintenance_work_mem", "48MB"},
+			{"fsync", "off"}, {"synchronous_commit", "off"}, {"full_page_writes", "off"},
+			{"wal_level", "minimal"}, {"max_wal_senders", "0"}, {"archive_mode", "off"},
+			{"autovacuum_max_workers", "1"}, {"autovacuum_naptime", "5min"}, {"checkpoint_timeout", "30min"},
+		}...)
+	}
+	return append(s, [][2]string{
+		{"shared_buffers", "64MB"}, {"maintenance_work_mem", "64MB"},
+		{"fsync", "on"}, {"synchronous_commit", "on"}, {"full_page_writes", "on"},
+		{"wal_level", "replica"}, {"autovacuum_max_workers", "2"},
+	}...)
+}
+
+func quoteConf(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// configure writes the settings and who may log in. Instances reach only the
+// database of their own name, whatever is granted inside.
+func (c *Cluster) configure() error {
+	var conf strings.Builder
+	conf.WriteString("# Written by Bosman at each start; changes here are lost.\n")
+	for _, kv := range c.settings() {
+		fmt.Fprintf(&conf, "%s = %s\n", kv[0], kv[1])
+	}
+	hba := "# Written by Bosman at each start; changes here are lost.\n" +
+		"local all " + superuser + " scram-sha-256\n" +
+		"local all +" + groupWorkers + " scram-sha-256\n" +
+		"local all +" + groupBuilds + " scram-sha-256\n" +
+		"local sameuser all scram-sha-256\n"
+	for name, text := range map[string]string{"postgresql.conf": conf.String(), "pg_hba.conf": hba} {
+		path := filepath.Join(c.dataDir(), name)
+		if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
+			return ioError("configure database cluster "+c.Name, c.Dir, err)
+		}
+		if c.owner.switched {
+			if err := os.Chown(path, int(c.owner.uid), int(c.owner.gid)); err != nil {
+				return ioError("configure database cluster "+c.Name, c.Dir, err)
+			}
+		}
+	}
+	return nil
+}
+
+// start starts the server in a session of its own.
+func (c *Cluster) start(ctx context.Context) error {
+	if err := c.removeStale(); err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(c.Dir, "boot"), []byte(boot), 0o600); err != nil {
+		return ioError("note the start of database cluster "+c.Name, c.Dir, err)
+	}
+	startLog := filepath.Join(c.Dir, "log", "start.log")
+	if err := os.Remove(startLog); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ioError("remove an old log", c.Dir, err)
+	}
+	out, err := c.asOwner(ctx, "pg_ctl", "start", "-D", c.dataDir(), "-l", startLog, "-w", "-t", "60")
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		said := c.lastWords()
+		if noRoom(c.Dir) {
+			return c.full("start database cluster "+c.Name, fmt.Errorf("%w: %s", err, said))
+		}
+		return c.down("start it", fmt.Errorf("%w: %s %s", err, out, said))
+	}
+	return nil
+}
+
+// lastWords is the end of the newest log file.
+func (c *Cluster) lastWords() string {
+	logs, err := filepath.Glob(filepath.Join(c.Dir, "log", "*.log"))
+	if err != nil || len(logs) == 0 {
+		return ""
+	}
+	slices.SortFunc(logs, func(a, b string) int { return modTime(a).Compare(modTime(b)) })
+	b, err := os.ReadFile(logs[len(logs)-1])
+	if err != nil {
+		return ""
+	}
+	return string(tail(b, 1500))
+}
+
+func modTime(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// runningPid is the server's pid, 0 if it does not run. A pid file left by a
+// crash may name a process that is something else by now: the server stands
+// in its data folder.
+func (c *Cluster) runningPid() (int, error) {
+	b, err := os.ReadFile(filepath.Join(c.dataDir(), "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, ioError("read the pid of database cluster "+c.Name, c.Dir, err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || pid <= 1 {
+		return 0, nil
+	}
+	cwd, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
+	if err != nil {
+		return 0, nil // gone, or another user's
+	}
+	data, err := filepath.EvalSymlinks(c.dataDir())
+	if err != nil {
+		return 0, ioError("look at the data folder", c.Dir, err)
+	}
+	if cwd != data {
+		return 0, nil
+	}
+	return pid, nil
+}
+
+// removeStale removes lock files whose pid is somebody else's by now, which
+// PostgreSQL would take for a running server. Files with a dead pid, and
+// backends that outlive a killed server, are its own to judge.
+func (c *Cluster) removeStale() error {
+	lock := filepath.Join(c.SocketDir, ".s.PGSQL."+strconv.Itoa(c.Port)+".lock")
+	for _, p := range []string{filepath.Join(c.dataDir(), "postmaster.pid"), lock} {
+		b, err := os.ReadFile(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return ioError("read a lock file", c.Dir, err)
+		}
+		first, _, _ := strings.Cut(string(b), "\n")
+		if _, err := os.Stat("/proc/" + strings.TrimSpace(first)); err != nil && first != "" {
+			continue
+		}
+		if err := os.Remove(p); err != nil {
+			return ioError("remove a stale lock file", c.Dir, err)
+		}
+	}
+	return nil
+}
+
+// lost says whether the scratch cluster did not stop cleanly before the host
+// did: without fsync its files cannot be trusted then.
+func (c *Cluster) lost() bool {
+	if c.Profile != Scratch {
+		return false
+	}
+	was, err := os.ReadFile(filepath.Join(c.Dir, "boot"))
+	if err != nil {
+		return true
+	}
+	now, err := bootID()
+	if err != nil || string(was) == now {
+		return false
+	}
+	out, err := exec.Command(filepath.Join(c.BinDir, "pg_controldata"), "-D", c.dataDir()).Output()
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(out)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && k == "Database cluster state" {
+			return strings.TrimSpace(v) != "shut down"
+		}
+	}
+	return true
+}
+
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", bosman.Unavailable("the kernel does not say when it was started").Because(err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

@@ -1,0 +1,143 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	bosman "github.com/bosman-cd/bosman"
+)
+
+// quote makes an SQL identifier of any text without NUL.
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// literal makes an SQL string of any text.
+func literal(s string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+// dsn is the address of d for pgx and libpq, in keyword form.
+func dsn(d bosman.Database, withPassword bool) string {
+	q := func(s string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'" }
+	s := "host=" + q(d.Host) + " port=" + strconv.Itoa(d.Port) + " user=" + q(d.User) + " dbname=" + q(d.Name) +
+		" sslmode=disable application_name=bosman connect_timeout=10"
+	if withPassword {
+		s += " password=" + q(d.Password)
+	}
+	return s
+}
+
+// connect opens a connection; the caller closes it.
+func connect(ctx context.Context, d bosman.Database) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(dsn(d, true))
+	if err != nil {
+		return nil, err
+	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if d.User == superuser { // what we say is done must outlive a killed server, also on scratch
+		cfg.RuntimeParams["synchronous_commit"] = "on"
+	}
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// with runs fn with a superuser's connection to the database name.
+func (c *Cluster) with(ctx context.Context, name, doing string, fn func(*pgx.Conn) error) error {
+	if c.secret == "" {
+		return bosman.Internal("database cluster %s is used before Ensure", c.Name)
+	}
+	conn, err := connect(ctx, c.admin(name))
+	if err != nil {
+		return c.sqlError(doing, err)
+	}
+	err = fn(conn)
+	// The work is done or failed by now; a failed goodbye changes neither.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = conn.Close(end)
+	return c.sqlError(doing, err)
+}
+
+// exec runs statements on the maintenance database, one by one, each in a
+// transaction of its own.
+func (c *Cluster) exec(ctx context.Context, doing string, statements ...string) error {
+	return c.with(ctx, "postgres", doing, func(conn *pgx.Conn) error { return run(ctx, conn, statements...) })
+}
+
+func run(ctx context.Context, conn interface {
+	Exec(context.Context, string, ...any) (tag, error)
+}, statements ...string) error {
+	for _, s := range statements {
+		if _, err := conn.Exec(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ping says whether the server takes connections.
+func (c *Cluster) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return c.exec(ctx, "reach it", "SELECT 1")
+}
+
+// await waits until the server takes connections.
+func (c *Cluster) await(ctx context.Context, limit time.Duration) error {
+	deadline := time.Now().Add(limit)
+	for {
+		err := c.ping(ctx)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return errors.Join(err, ctx.Err())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// prepare brings roles and rights of the cluster itself into order.
+func (c *Cluster) prepare(ctx context.Context) error {
+	return c.with(ctx, "postgres", "prepare database cluster "+c.Name, func(conn *pgx.Conn) error {
+		for _, group := range []string{groupWorkers, groupBuilds} {
+			if err := ensureRole(ctx, conn, group, "NOLOGIN"); err != nil {
+				return err
+			}
+		}
+		return run(ctx, conn,
+			"REVOKE ALL ON DATABASE postgres FROM PUBLIC", "REVOKE ALL ON DATABASE template1 FROM PUBLIC",
+			"GRANT CONNECT ON DATABASE postgres TO "+groupBuilds)
+	})
+}
+
+// ensureRole makes a role or sets its options.
+func ensureRole(ctx context.Context, conn *pgx.Conn, name, options string) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name).Scan(&exists); err != nil {
+		return err
+	}
+	verb := "CREATE ROLE "
+	if exists {
+		verb = "ALTER ROLE "
+	}
+	_, err := conn.Exec(ctx, verb+quote(name)+" WITH "+options)
+	return err
+}
+
+// exists says whether there is a database of this name.
+func (c *Cluster) exists(ctx context.Context, name string) (bool, error) {
+	var yes bool
+	err := c.with(ctx, "postgres", "look for database "+name, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&yes)
+	})
+	return yes, err
+}
+
+// dropDatabase drops a database with all its connections, if it exists.
+func (c *Cluster) dropDatabase(ctx context.Context, name string) error {
+	return c.exec(ctx, "drop database "+name, "DROP DATABASE IF EXISTS "+quote(name)+" WITH (FORCE)")
+}
