@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,7 +21,6 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/edge"
 	"github.com/bosman-cd/bosman/edge/control"
-	"github.com/bosman-cd/bosman/edge/wall"
 )
 
 // TestMain lets the test run itself as an edge process.
@@ -281,4 +282,24 @@ func TestStaleOperationIsRefused(t *testing.T) {
 	}
 }
 
-var _ = wall.EnterPath
+func prefixes(t testing.TB, list ...string) []netip.Prefix {
+	t.Helper()
+	var out []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

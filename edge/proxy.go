@@ -188,14 +188,8 @@ type roundTripper struct{ e *Edge }
 
 func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	f := flightOf(req.Context())
-	body := &heldBody{}
-	bodyless := req.Body == nil || req.Body == http.NoBody
-	if !bodyless {
-		body.ReadCloser = req.Body
-		req = req.WithContext(req.Context())
-		req.Body = body
-	}
-	again := bodyless && (req.Method == http.MethodGet || req.Method == http.MethodHead || req.Method == http.MethodOptions) &&
+	req, body := replayable(req)
+	again := body == nil && (req.Method == http.MethodGet || req.Method == http.MethodHead || req.Method == http.MethodOptions) &&
 		req.Header.Get("Upgrade") == ""
 	var deadline time.Time
 	for {
@@ -204,7 +198,7 @@ func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 		switch {
-		case refused(err) && !body.begun.Load():
+		case refused(err):
 			if deadline.IsZero() {
 				done, ok := rt.e.waitSlot(f, req)
 				if !ok {
@@ -215,6 +209,13 @@ func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			if !rt.e.await(req.Context(), f, deadline) {
 				return nil, err
+			}
+			if body != nil {
+				fresh, rerr := body.again()
+				if rerr != nil {
+					return nil, err
+				}
+				req.Body = fresh
 			}
 		case again && dead(err): // the app went away under a request that may be asked twice
 			again = false
@@ -292,25 +293,6 @@ func (e *Edge) await(ctx context.Context, f *flight, deadline time.Time) bool {
 func dead(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || refused(err)
-}
-
-// heldBody keeps a body open across attempts that did not read of it: the
-// transport closes it when it cannot connect.
-type heldBody struct {
-	io.ReadCloser
-	begun atomic.Bool
-}
-
-func (b *heldBody) Read(p []byte) (int, error) {
-	b.begun.Store(true)
-	return b.ReadCloser.Read(p)
-}
-
-func (b *heldBody) Close() error {
-	if !b.begun.Load() {
-		return nil // whoever made the request closes it at the end
-	}
-	return b.ReadCloser.Close()
 }
 
 // accel is the X-Accel-Redirect of an answer: the edge serves the file.

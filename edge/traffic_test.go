@@ -1,0 +1,550 @@
+package edge_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/edge"
+	"github.com/bosman-cd/bosman/edge/control"
+	"github.com/bosman-cd/bosman/internal/need"
+)
+
+// load sends about perSecond requests a second until stop; every 7th is slow,
+// every 5th posts a body.
+type load struct {
+	ok, failed atomic.Int64
+	first      atomic.Value // string: the first failure
+	wg         sync.WaitGroup
+	end        chan struct{}
+}
+
+func (r *rig) load(perSecond int) *load {
+	l := &load{end: make(chan struct{})}
+	l.wg.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(perSecond))
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-l.end:
+				return
+			case <-tick.C:
+			}
+			l.wg.Go(func() { l.one(r, i) })
+		}
+	})
+	return l
+}
+
+func (l *load) one(r *rig, i int) {
+	path, method, body := "/", "GET", ""
+	if i%7 == 0 {
+		path = "/slow"
+	}
+	if i%5 == 0 {
+		method, body = "POST", "body"
+	}
+	req, err := http.NewRequest(method, "http://"+r.addr+path, strings.NewReader(body))
+	if err != nil {
+		l.fail(err.Error())
+		return
+	}
+	req.Host = "live.rms.localhost"
+	resp, err := r.http.Do(req)
+	if err != nil {
+		l.fail(err.Error())
+		return
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || !strings.HasPrefix(string(b), "release ") {
+		l.fail(fmt.Sprint(resp.Status, " ", string(b), err))
+		return
+	}
+	l.ok.Add(1)
+}
+
+func (l *load) fail(why string) {
+	l.failed.Add(1)
+	l.first.CompareAndSwap(nil, why)
+}
+
+func (l *load) stop() {
+	close(l.end)
+	l.wg.Wait()
+}
+
+func app(release int) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/slow" {
+			time.Sleep(300 * time.Millisecond)
+		}
+		fmt.Fprint(w, "release ", release)
+	}
+}
+
+func TestSwitchesUnderLoadDropNothing(t *testing.T) {
+	need.Slow(t, "20 switches under load")
+	r := start(t, nil)
+	up, srv := r.backend("s0", app(1))
+	r.put(route(up, 1, 1))
+	l := r.load(100)
+	for i := 1; i <= 20; i++ {
+		next, nextSrv := r.backend(fmt.Sprint("s", i), app(i+1))
+		r.put(route(next, i+1, i+1))
+		d, err := r.client.Drain(t.Context(), "rms", "live", up, 5*time.Second)
+		if err != nil || d.Cut != 0 {
+			t.Fatalf("drain: %+v %v", d, err)
+		}
+		srv.CloseClientConnections() // what an app that is killed does to whoever is left
+		srv.Close()
+		up, srv = next, nextSrv
+		time.Sleep(60 * time.Millisecond)
+	}
+	l.stop()
+	if l.failed.Load() != 0 || l.ok.Load() < 300 {
+		t.Fatalf("%d ok, %d failed, first: %v", l.ok.Load(), l.failed.Load(), l.first.Load())
+	}
+	s, err := r.client.Stats(t.Context(), "rms", "live")
+	if err != nil || len(s.Instances) != 1 {
+		t.Fatal(s, err)
+	}
+	in := s.Instances[0]
+	if len(in.Releases) != 6 || in.Releases[0].Release != 21 || !in.Releases[0].Current || in.Releases[1].Release != 20 {
+		t.Errorf("releases: %+v", in.Releases)
+	}
+	var seconds, errors int64
+	for _, x := range in.Seconds {
+		seconds += x.Requests
+		errors += x.Errors
+	}
+	if seconds != l.ok.Load() || errors != 0 {
+		t.Errorf("the seconds count %d requests and %d errors, the client %d", seconds, errors, l.ok.Load())
+	}
+}
+
+func TestDrainCutsStreamsAtTheDeadline(t *testing.T) {
+	r := start(t, nil)
+	up, _ := r.backend("a", websocket)
+	next, _ := r.backend("b", says("b"))
+	r.put(route(up, 1, 1))
+	if _, err := r.client.Drain(t.Context(), "rms", "live", up, time.Second); bosman.KindOf(err) != bosman.KindConflict {
+		t.Fatalf("drained what is in use: %v", err)
+	}
+	c, in := r.upgrade()
+	r.put(route(next, 2, 2))
+	if got := echo(t, c, in, "still here"); got != "still here" {
+		t.Fatalf("the switch broke the websocket: %q", got)
+	}
+	d, err := r.client.Drain(t.Context(), "rms", "live", up, 150*time.Millisecond)
+	if err != nil || d.Cut != 1 || d.Upgraded != 1 || d.Took < 100*time.Millisecond {
+		t.Fatalf("%+v %v", d, err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.ReadByte(); err == nil {
+		t.Fatal("the websocket is still open")
+	}
+	s, err := r.client.Stats(t.Context(), "", "")
+	if err != nil || s.Instances[0].Releases[1].Status[1] != 1 || s.Instances[0].Releases[1].InFlight != 0 {
+		t.Fatalf("%+v %v", s, err)
+	}
+}
+
+// websocket answers an upgrade and echoes what it gets.
+func websocket(w http.ResponseWriter, req *http.Request) {
+	if req.Header.Get("Upgrade") != "websocket" {
+		http.Error(w, "no upgrade", 400)
+		return
+	}
+	c, rw, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	fmt.Fprint(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if rw.Flush() != nil {
+		return
+	}
+	_, _ = io.Copy(c, rw) // until either end is gone
+}
+
+func (r *rig) upgrade() (net.Conn, *bufio.Reader) {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	fmt.Fprint(c, "GET /ws HTTP/1.1\r\nHost: live.rms.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	in := bufio.NewReader(c)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" {
+		r.t.Fatalf("%+v %v", resp, err)
+	}
+	return c, in
+}
+
+func echo(t testing.TB, c net.Conn, in *bufio.Reader, text string) string {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, len(text))
+	if _, err := io.ReadFull(in, b); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAppRestartIsSmooth(t *testing.T) {
+	r := start(t, nil)
+	up, srv := r.backend("a", says("release 1"))
+	r.put(route(up, 1, 1))
+	if _, body, _ := r.get("/"); body != "release 1" {
+		t.Fatal(body)
+	}
+	srv.CloseClientConnections()
+	srv.Close() // the socket is gone
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			req := r.request("POST", "live.rms.localhost", "/", strings.NewReader("kept"))
+			if status, body, _ := r.do(req); status != 200 || body != "kept" {
+				t.Errorf("%d %q", status, body)
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		if _, err := io.Copy(w, req.Body); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+}
+
+func TestDeadUpstreamIsNamedAndCounted(t *testing.T) {
+	r := start(t, func(c *edge.Config) { c.ConnectWait = 100 * time.Millisecond; c.ConnectCount = 1 })
+	r.put(route("unix:"+r.dir+"/nobody", 3, 1))
+	status, body, _ := r.get("/")
+	if status != 502 || !strings.Contains(body, "live of rms does not answer") || !strings.Contains(body, "does not listen yet") || !strings.Contains(body, "bosman log live --app rms") {
+		t.Fatalf("%d %q", status, body)
+	}
+	s, err := r.client.Stats(t.Context(), "rms", "live")
+	if err != nil || s.Instances[0].Releases[0].Failures != 1 || s.Instances[0].Releases[0].Errors() != 1 || s.Instances[0].Seconds[0].Errors != 1 {
+		t.Fatalf("%+v %v", s, err)
+	}
+	list, err := r.client.Routes(t.Context())
+	if err != nil || list[0].State != control.Unwell || list[0].Note == "" {
+		t.Fatalf("%+v %v", list, err)
+	}
+	// A switch during the wait takes the waiting request along.
+	got := make(chan string, 1)
+	up, _ := r.backend("b", says("b"))
+	go func() {
+		_, body, _ := r.get("/")
+		got <- body
+	}()
+	time.Sleep(30 * time.Millisecond)
+	r.put(route(up, 4, 2))
+	if body := <-got; body != "b" {
+		t.Fatalf("%q", body)
+	}
+	if status, body, _ = r.get("/"); status != 200 || body != "b" {
+		t.Fatalf("%d %q", status, body)
+	}
+	stopped := route("", 4, 3)
+	stopped.Stopped = "Anna stopped it."
+	r.put(stopped)
+	if status, body, _ = r.get("/"); status != 503 || !strings.Contains(body, "Anna stopped it.") {
+		t.Fatalf("%d %q", status, body)
+	}
+}
+
+func TestRetriesAGetOnceOnADeadConnection(t *testing.T) {
+	r := start(t, nil)
+	var n atomic.Int64
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		if n.Add(1)%2 == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, "second")
+	})
+	r.put(route(up, 1, 1))
+	if status, body, _ := r.get("/"); status != 200 || body != "second" || n.Load() != 2 {
+		t.Fatalf("%d %q after %d", status, body, n.Load())
+	}
+	if status, _, _ := r.do(r.request("POST", "live.rms.localhost", "/", strings.NewReader("x"))); status != 502 || n.Load() != 3 {
+		t.Fatalf("a POST was sent twice: %d after %d", status, n.Load())
+	}
+}
+
+func TestRequestsForTheUIAreHeldWhileItRestarts(t *testing.T) {
+	r := start(t, func(c *edge.Config) { c.UI.HoldFor = 600 * time.Millisecond; c.UI.HoldCount = 5 })
+	var wg sync.WaitGroup
+	var ok, refused atomic.Int64
+	ask := func() {
+		wg.Go(func() {
+			status, body, h := r.do(r.request("POST", "localhost", "/push", io.MultiReader(strings.NewReader("pack")))) // chunked
+			switch {
+			case status == 200 && body == "pack":
+				ok.Add(1)
+			case status == 503 && h.Get("Retry-After") != "" && strings.Contains(body, "Bosman is restarting"):
+				refused.Add(1)
+			default:
+				t.Errorf("%d %q", status, body)
+			}
+		})
+	}
+	for range 8 {
+		ask()
+	}
+	time.Sleep(200 * time.Millisecond)
+	if refused.Load() != 3 {
+		t.Errorf("%d refused at once, want 3", refused.Load())
+	}
+	_, srv := r.backend("ui.sock", func(w http.ResponseWriter, req *http.Request) {
+		if _, err := io.Copy(w, req.Body); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	if ok.Load() != 5 {
+		t.Errorf("%d held requests were answered, want 5", ok.Load())
+	}
+	srv.Close()
+	from := time.Now()
+	ask()
+	wg.Wait()
+	if d := time.Since(from); refused.Load() != 4 || d < 500*time.Millisecond || d > 3*time.Second {
+		t.Errorf("given up after %s, %d refused", d, refused.Load())
+	}
+}
+
+func TestHoldIsBoundedAndLapses(t *testing.T) {
+	r := start(t, nil)
+	var n atomic.Int64
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) { n.Add(1); fmt.Fprint(w, "release 1") })
+	r.put(route(up, 1, 1))
+	hold := control.Hold{App: "rms", Instance: "live", Operation: 2, Until: time.Now().Add(20 * time.Second), Wait: 400 * time.Millisecond, Count: 2}
+	if err := r.client.Hold(t.Context(), hold); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := r.client.Drain(t.Context(), "rms", "live", up, time.Second); err != nil || d.Cut != 0 {
+		t.Fatal(d, err)
+	}
+	// Two wait, the third is refused at once, the two when their time is up.
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			if status, _, h := r.get("/"); status == 503 && h.Get("Retry-After") != "" {
+				refused.Add(1)
+			}
+		})
+	}
+	time.Sleep(150 * time.Millisecond)
+	if refused.Load() != 1 {
+		t.Errorf("%d refused at once, want 1", refused.Load())
+	}
+	wg.Wait()
+	if refused.Load() != 3 || n.Load() != 0 {
+		t.Errorf("%d refused, %d passed a hold", refused.Load(), n.Load())
+	}
+	// A restart of the edge keeps the hold; a waiting request is let through.
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	wg.Go(func() {
+		if status, body, _ := r.get("/"); status != 200 || body != "release 1" {
+			t.Errorf("%d %q", status, body)
+		}
+	})
+	time.Sleep(100 * time.Millisecond)
+	if n.Load() != 0 {
+		t.Error("a restart forgot the hold")
+	}
+	rep, err := r.client.Unhold(t.Context(), "rms", "live", 2)
+	if err != nil || rep.Lapsed || rep.Waited != 1 {
+		t.Fatalf("%+v %v", rep, err)
+	}
+	wg.Wait()
+	if _, err := r.client.Unhold(t.Context(), "rms", "live", 2); bosman.KindOf(err) != bosman.KindNotFound {
+		t.Fatalf("unheld twice: %v", err)
+	}
+	hold.Until = time.Now().Add(100 * time.Millisecond)
+	if err := r.client.Hold(t.Context(), hold); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := r.get("/"); status != 200 {
+		t.Fatal("the hold did not lapse")
+	}
+	if rep, err := r.client.Unhold(t.Context(), "rms", "live", 2); err != nil || !rep.Lapsed {
+		t.Fatalf("the lapse is not reported: %+v %v", rep, err)
+	}
+	hold.Operation, hold.Until = 1, time.Now().Add(time.Second)
+	if err := r.client.Hold(t.Context(), hold); bosman.KindOf(err) != bosman.KindConflict {
+		t.Fatalf("a stale operation held: %v", err)
+	}
+}
+
+func TestWebsocketEcho(t *testing.T) {
+	r := start(t, nil)
+	up, _ := r.backend("a", websocket)
+	r.put(route(up, 1, 1))
+	c, in := r.upgrade()
+	for _, text := range []string{"one", strings.Repeat("x", 100_000)} {
+		if got := echo(t, c, in, text); got != text {
+			t.Fatalf("%d bytes came back as %d", len(text), len(got))
+		}
+	}
+}
+
+// TestUploadStreams sends 50 MB in chunks and sees the first bytes arrive
+// before the last are sent.
+func TestUploadStreams(t *testing.T) {
+	r := start(t, nil)
+	first := make(chan struct{})
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		h := sha256.New()
+		b := make([]byte, 1)
+		if _, err := io.ReadFull(req.Body, b); err != nil {
+			t.Error(err)
+		}
+		h.Write(b)
+		close(first)
+		n, err := io.Copy(h, req.Body)
+		fmt.Fprintf(w, "%d %x %v", n+1, h.Sum(nil), err)
+	})
+	r.put(route(up, 1, 1))
+	pr, pw := io.Pipe()
+	h := sha256.New()
+	go func() {
+		chunk := []byte(strings.Repeat("0123456789abcdef", 64<<10)) // 1 MB
+		for i := range 50 {
+			if i == 1 {
+				select {
+				case <-first:
+				case <-time.After(5 * time.Second):
+					t.Error("the body is buffered")
+				}
+			}
+			h.Write(chunk)
+			if _, err := pw.Write(chunk); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		_ = pw.Close() // of a pipe: never fails
+	}()
+	status, body, _ := r.do(r.request("POST", "live.rms.localhost", "/", pr))
+	if want := fmt.Sprintf("%d %x <nil>", 50<<20, h.Sum(nil)); status != 200 || body != want {
+		t.Fatalf("%d %s, want %s", status, body, want)
+	}
+}
+
+func TestEventsAreFlushed(t *testing.T) {
+	r := start(t, nil)
+	next := make(chan struct{})
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for i := range 3 {
+			fmt.Fprintf(w, "data: %d\n\n", i)
+			_ = http.NewResponseController(w).Flush() // the reader's deadline finds out
+			select {
+			case <-next:
+			case <-req.Context().Done():
+				return
+			}
+		}
+	})
+	r.put(route(up, 1, 1))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := r.http.Do(r.request("GET", "live.rms.localhost", "/", nil).WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	for i := range 3 {
+		line, err := in.ReadString('\n')
+		if err != nil || line != fmt.Sprintf("data: %d\n", i) {
+			t.Fatalf("%q %v", line, err)
+		}
+		if _, err := in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		next <- struct{}{}
+	}
+}
+
+func TestTrustedProxyMaySayWhoAsks(t *testing.T) {
+	r := start(t, func(c *edge.Config) { c.TrustedProxies = prefixes(t, "127.0.0.0/8") })
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		h := req.Header
+		fmt.Fprint(w, h.Get("X-Forwarded-For"), "|", h.Get("X-Real-Ip"), "|", h.Get("X-Forwarded-Proto"), "|", h.Get("X-Forwarded-Host"))
+	})
+	r.put(route(up, 1, 1))
+	req := r.request("GET", "live.rms.localhost", "/", nil)
+	req.Header.Set("X-Forwarded-For", "9.9.9.9, 5.5.5.5, 127.0.0.2")
+	req.Header.Set("X-Forwarded-Proto", "https")
+	if _, body, _ := r.do(req); body != "9.9.9.9, 5.5.5.5, 127.0.0.2, 127.0.0.1|5.5.5.5|https|live.rms.localhost" {
+		t.Fatal(body)
+	}
+}
+
+func TestAPortBelongsToAnInstance(t *testing.T) {
+	r := start(t, nil)
+	up, _ := r.backend("a", says("mine"))
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := route(up, 1, 1)
+	rt.Ports = []int{atoi(t, port)}
+	r.put(rt)
+	get := func() string {
+		resp, err := r.http.Get("http://127.0.0.1:" + port + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if got := get(); got != "mine" {
+		t.Fatal(got)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	if got := get(); got != "mine" {
+		t.Fatal(got)
+	}
+	rt2 := route(up, 1, 1)
+	rt2.Instance, rt2.Hosts, rt2.Ports = "staging", nil, rt.Ports
+	if err := r.client.Put(t.Context(), rt2); bosman.KindOf(err) != bosman.KindConflict {
+		t.Fatalf("two instances share a port: %v", err)
+	}
+}
