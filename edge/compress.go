@@ -113,7 +113,8 @@ func compress(encoding string, file *os.File, size int64) ([]byte, error) {
 		return nil, err
 	}
 	_, err = io.Copy(w, io.NewSectionReader(file, 0, size))
-	return out.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close()) // Close writes the end
+	return out.Bytes(), err
 }
 
 // cache keeps compressed files, the least recently used goes first.
