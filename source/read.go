@@ -160,11 +160,14 @@ func (r *Repo) ReadFile(ctx context.Context, rev, name string) ([]byte, error) {
 		return nil, bosman.Invalid("%q does not name a file", name)
 	}
 	spec := rev + ":" + name
-	got, err := r.cat(ctx, []string{spec})
+	got, tooBig, err := r.cat(ctx, []string{spec})
 	if err != nil {
 		return nil, err
 	}
 	data, ok := got[spec]
+	if tooBig {
+		return nil, bosman.Invalid("the file %s is above %d MB and is not read", name, MaxBlob>>20)
+	}
 	if !ok {
 		return nil, bosman.NotFound("%s has no file %s in %s", r.App, name, bosman.Short(rev))
 	}
@@ -172,20 +175,22 @@ func (r *Repo) ReadFile(ctx context.Context, rev, name string) ([]byte, error) {
 }
 
 // Blobs reads blobs through one git process. Hashes the repository does not
-// hold are left out; blobs above MaxBlob are KindInvalid.
+// hold and blobs above MaxBlob are left out.
 func (r *Repo) Blobs(ctx context.Context, hashes []string) (map[string][]byte, error) {
 	for _, h := range hashes {
 		if !isHash(h) {
 			return nil, bosman.Invalid("%q is no full object name", h)
 		}
 	}
-	return r.cat(ctx, hashes)
+	got, _, err := r.cat(ctx, hashes)
+	return got, err
 }
 
-func (r *Repo) cat(ctx context.Context, specs []string) (map[string][]byte, error) {
-	got := make(map[string][]byte, len(specs))
+// cat reads blobs by name; tooBig says that some were above MaxBlob.
+func (r *Repo) cat(ctx context.Context, specs []string) (got map[string][]byte, tooBig bool, err error) {
+	got = make(map[string][]byte, len(specs))
 	if len(specs) == 0 {
-		return got, nil
+		return got, false, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -200,9 +205,9 @@ func (r *Repo) cat(ctx context.Context, specs []string) (map[string][]byte, erro
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, bosman.Unavailable("git cat-file cannot start").Because(err)
+		return nil, false, bosman.Unavailable("git cat-file cannot start").Because(err)
 	}
-	readErr := readBatch(bufio.NewReaderSize(stdout, 64<<10), specs, got)
+	tooBig, readErr := readBatch(bufio.NewReaderSize(stdout, 64<<10), specs, got)
 	if readErr != nil {
 		cancel() // it would wait for us to read on
 	}
@@ -212,19 +217,19 @@ func (r *Repo) cat(ctx context.Context, specs []string) (map[string][]byte, erro
 		if bosman.KindOf(readErr) == bosman.KindInternal && stderr.String() != "" {
 			readErr = errors.Join(readErr, errors.New(stderr.String()))
 		}
-		return nil, readErr
+		return nil, false, readErr
 	case err != nil:
-		return nil, bosman.Unavailable("git cat-file failed on the repository of %s", r.App).Because(fmt.Errorf("%w: %s", err, stderr))
+		return nil, false, bosman.Unavailable("git cat-file failed on the repository of %s", r.App).Because(fmt.Errorf("%w: %s", err, stderr))
 	}
-	return got, nil
+	return got, tooBig, nil
 }
 
 // readBatch reads the answers "HASH TYPE SIZE\n…\n" or "SPEC missing\n".
-func readBatch(in *bufio.Reader, specs []string, got map[string][]byte) error {
+func readBatch(in *bufio.Reader, specs []string, got map[string][]byte) (tooBig bool, err error) {
 	for _, spec := range specs {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			return bosman.Internal("git cat-file ended early").Because(err)
+			return false, bosman.Internal("git cat-file ended early").Because(err)
 		}
 		line = strings.TrimSuffix(line, "\n")
 		if strings.HasSuffix(line, " missing") {
@@ -232,22 +237,26 @@ func readBatch(in *bufio.Reader, specs []string, got map[string][]byte) error {
 		}
 		parts := strings.Fields(line)
 		if len(parts) != 3 {
-			return bosman.Internal("git cat-file's answer is not understood: %q", line)
+			return false, bosman.Internal("git cat-file's answer is not understood: %q", line)
 		}
 		size, err := strconv.ParseInt(parts[2], 10, 64)
 		if err != nil {
-			return bosman.Internal("git cat-file's answer is not understood: %q", line).Because(err)
+			return false, bosman.Internal("git cat-file's answer is not understood: %q", line).Because(err)
 		}
 		if size > MaxBlob {
-			return bosman.Invalid("the file %s has %d MB and is not read", spec, size>>20).WithNext("keep files to be read by Bosman below 16 MB")
+			tooBig = true
+			if _, err := io.CopyN(io.Discard, in, size+1); err != nil {
+				return false, bosman.Internal("git cat-file ended early").Because(err)
+			}
+			continue
 		}
 		data := make([]byte, size+1) // and a newline
 		if _, err := io.ReadFull(in, data); err != nil {
-			return bosman.Internal("git cat-file ended early").Because(err)
+			return false, bosman.Internal("git cat-file ended early").Because(err)
 		}
 		if parts[1] == "blob" {
 			got[spec] = data[:size]
 		}
 	}
-	return nil
+	return tooBig, nil
 }

@@ -408,3 +408,27 @@ func TestHookNeedsItsPush(t *testing.T) {
 	}
 	mustContain(t, text, "over Bosman's address only")
 }
+
+// A request that names many commits is sent compressed.
+func TestManyBranches(t *testing.T) {
+	h := newHost(t)
+	c := h.clone()
+	for i := range 80 {
+		c.git("commit", "--quiet", "--allow-empty", "-m", fmt.Sprint(i))
+		c.git("branch", fmt.Sprintf("b%02d", i))
+	}
+	bring(t, h.repo, c)
+	plain := httptest.NewUnstartedServer(nil)
+	var compressed bool
+	plain.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		compressed = compressed || r.Header.Get("Content-Encoding") == "gzip"
+		h.srv.ServeHTTP(w, r)
+	})
+	plain.Start()
+	defer plain.Close()
+	other := &clone{t: t, dir: t.TempDir()}
+	other.git("clone", "--quiet", strings.Replace(plain.URL, "http://", "http://"+testPerson+":"+testToken+"@", 1)+"/rms.git", ".")
+	if n := len(strings.Fields(other.git("for-each-ref", "--format=%(refname)", "refs/remotes/origin/b*"))); n != 80 || !compressed {
+		t.Fatalf("cloned %d branches, compressed %v", n, compressed)
+	}
+}
