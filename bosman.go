@@ -14,12 +14,12 @@ import (
 // App is a web application under Bosman's care: a repository and its
 // bosman.yaml. Name is its identity and never changes.
 type App struct {
-	Name       string
-	MainBranch string // usually "main"
-	CreatedAt  time.Time
-	CreatedBy  string // a Person's name
-	Origin     string // URL it is mirrored from; "" if pushed to Bosman itself
-	PublicKey  string // error-intake key shared by builds; instances have their own
+	Name       string    `json:"name"`
+	MainBranch string    `json:"main_branch,omitempty"` // usually "main"
+	CreatedAt  time.Time `json:"created_at"`
+	CreatedBy  string    `json:"created_by,omitempty"` // a Person's name
+	Origin     string    `json:"origin,omitempty"`     // URL it is mirrored from; "" if pushed to Bosman itself
+	PublicKey  string    `json:"public_key,omitempty"` // error-intake key shared by builds; instances have their own
 }
 
 var appName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)

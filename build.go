@@ -26,25 +26,25 @@ func (s BuildState) Final() bool { return s != BuildQueued && s != BuildRunning 
 
 // Build is one run of an app's pipeline on one tree.
 type Build struct {
-	App       string
-	Number    int
-	Change    int    // 0 for a build of main itself
-	Branch    string // for people
-	Head      string // the change's commit
-	Base      string // main's commit it was merged with; "" for a build of main
-	Commit    string // the commit built: the merge result, or main
-	Tree      string
-	Trust     Trust
-	State     BuildState
-	Reason    string // why it is red, in error or cancelled; one sentence
-	Release   int    // the release it made or reused; 0 until sealed
-	Reused    bool   // the release had been built before
-	By        string // who asked
-	CreatedAt time.Time
-	StartedAt time.Time
-	EndedAt   time.Time
-	Steps     []BuildStep
-	Report    *Report
+	App       string      `json:"app"`
+	Number    int         `json:"number"`
+	Change    int         `json:"change"`           // 0 for a build of main itself
+	Branch    string      `json:"branch,omitempty"` // for people
+	Head      string      `json:"head,omitempty"`   // the change's commit
+	Base      string      `json:"base,omitempty"`   // main's commit it was merged with; "" for a build of main
+	Commit    string      `json:"commit,omitempty"` // the commit built: the merge result, or main
+	Tree      string      `json:"tree,omitempty"`
+	Trust     Trust       `json:"trust"`
+	State     BuildState  `json:"state"`
+	Reason    string      `json:"reason,omitempty"` // why it is red, in error or cancelled; one sentence
+	Release   int         `json:"release"`          // the release it made or reused; 0 until sealed
+	Reused    bool        `json:"reused"`           // the release had been built before
+	By        string      `json:"by,omitempty"`     // who asked
+	CreatedAt time.Time   `json:"created_at"`
+	StartedAt time.Time   `json:"started_at"`
+	EndedAt   time.Time   `json:"ended_at"`
+	Steps     []BuildStep `json:"steps,omitempty"`
+	Report    *Report     `json:"report,omitempty"`
 }
 
 // StepState is where a step of a build or operation stands.
@@ -63,17 +63,17 @@ const (
 
 // BuildStep is one step of a build.
 type BuildStep struct {
-	Name      string
-	Variant   string // of assets; "" for most
-	Test      bool   // a test or lint step; false for one that makes the release
-	State     StepState
-	Cached    bool // taken from the cache
-	Exit      int
-	Note      string // one sentence: why it failed, what was capped
-	StartedAt time.Time
-	EndedAt   time.Time
-	LogFrom   int64 // byte offsets in the build's log file
-	LogTo     int64
+	Name      string    `json:"name"`
+	Variant   string    `json:"variant,omitempty"` // of assets; "" for most
+	Test      bool      `json:"test"`              // a test or lint step; false for one that makes the release
+	State     StepState `json:"state"`
+	Cached    bool      `json:"cached"` // taken from the cache
+	Exit      int       `json:"exit"`
+	Note      string    `json:"note,omitempty"` // one sentence: why it failed, what was capped
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at"`
+	LogFrom   int64     `json:"log_from"` // byte offsets in the build's log file
+	LogTo     int64     `json:"log_to"`
 }
 
 // TestState is the result of one test case.
@@ -89,40 +89,43 @@ const (
 
 // TestCase is one test case of a report.
 type TestCase struct {
-	Suite   string // class or module
-	Name    string
-	State   TestState
-	Message string // first lines of the failure
-	Detail  string // stack trace, output; capped
-	Seconds float64
+	Suite   string    `json:"suite,omitempty"` // class or module
+	Name    string    `json:"name"`
+	State   TestState `json:"state"`
+	Message string    `json:"message,omitempty"` // first lines of the failure
+	Detail  string    `json:"detail,omitempty"`  // stack trace, output; capped
+	Seconds float64   `json:"seconds"`
 }
 
 // Finding is something a linter says about a line.
 type Finding struct {
-	Path     string // relative to the repository, slashes
-	Line     int
-	Column   int
-	Code     string // E501, no-unused-vars
-	Severity string // error, warning, info
-	Message  string
-	Tool     string
-	Changed  bool // on a line the change touched
+	Path     string `json:"path,omitempty"` // relative to the repository, slashes
+	Line     int    `json:"line"`
+	Column   int    `json:"column"`
+	Code     string `json:"code,omitempty"`     // E501, no-unused-vars
+	Severity string `json:"severity,omitempty"` // error, warning, info
+	Message  string `json:"message,omitempty"`
+	Tool     string `json:"tool,omitempty"`
+	Changed  bool   `json:"changed"` // on a line the change touched
 }
 
 // Coverage is the line coverage of a build.
 type Coverage struct {
-	Lines, Covered     int
-	Changed, ChangedOK int // lines the change touched that count, and those covered
-	Files              []FileCoverage
+	Lines     int            `json:"lines"`
+	Covered   int            `json:"covered"`
+	Changed   int            `json:"changed"` // lines the change touched that count, and those covered
+	ChangedOK int            `json:"changed_ok"`
+	Files     []FileCoverage `json:"files,omitempty"`
 }
 
 // FileCoverage is the coverage of one file; Missed lists uncovered lines. Hit
 // lists the covered ones while a report is being judged; it is not stored.
 type FileCoverage struct {
-	Path           string
-	Lines, Covered int
-	Missed         []int
-	Hit            []int `json:"-"`
+	Path    string `json:"path,omitempty"`
+	Lines   int    `json:"lines"`
+	Covered int    `json:"covered"`
+	Missed  []int  `json:"missed,omitempty"`
+	Hit     []int  `json:"-"`
 }
 
 // Percent is the share of covered lines, 0 to 100; 0 when there are none.
@@ -135,10 +138,10 @@ func (c Coverage) Percent() float64 {
 
 // Report is what the reports of a build's steps say together.
 type Report struct {
-	Tests    []TestCase // failed ones first
-	Findings []Finding
-	Coverage *Coverage
-	Problems []string // reports that were promised and are missing or unreadable
+	Tests    []TestCase `json:"tests,omitempty"` // failed ones first
+	Findings []Finding  `json:"findings,omitempty"`
+	Coverage *Coverage  `json:"coverage,omitempty"`
+	Problems []string   `json:"problems,omitempty"` // reports that were promised and are missing or unreadable
 }
 
 // Count gives the number of passed, failed (with errors) and skipped tests.
@@ -173,20 +176,20 @@ const (
 // source, environment and assets. Its identity is tree hash, build definition
 // and trust, so a merge that yields a tree already built reuses it.
 type Release struct {
-	App        string
-	Number     int
-	Commit     string
-	Tree       string
-	Definition string // hash of the build steps, their secrets' names and the sandbox's version
-	Trust      Trust
-	Build      int
-	Tests      TestsState
-	Dir        string   // DATA/releases/APP/rN
-	Variants   []string // asset variants held besides "default"
-	SealedAt   time.Time
-	PrunedAt   time.Time // zero while its files exist
-	Bad        string    // why it was reverted; "" for a good one
-	Bytes      int64
+	App        string     `json:"app"`
+	Number     int        `json:"number"`
+	Commit     string     `json:"commit,omitempty"`
+	Tree       string     `json:"tree,omitempty"`
+	Definition string     `json:"definition,omitempty"` // hash of the build steps, their secrets' names and the sandbox's version
+	Trust      Trust      `json:"trust"`
+	Build      int        `json:"build"`
+	Tests      TestsState `json:"tests"`
+	Dir        string     `json:"dir,omitempty"`      // DATA/releases/APP/rN
+	Variants   []string   `json:"variants,omitempty"` // asset variants held besides "default"
+	SealedAt   time.Time  `json:"sealed_at"`
+	PrunedAt   time.Time  `json:"pruned_at"`     // zero while its files exist
+	Bad        string     `json:"bad,omitempty"` // why it was reverted; "" for a good one
+	Bytes      int64      `json:"bytes"`
 }
 
 // DefaultVariant is the asset variant that always exists.

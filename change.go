@@ -29,25 +29,26 @@ const (
 // key towards builds is its number, never the branch name: two forks may use
 // the same branch name.
 type Change struct {
-	App       string
-	Number    int
-	Branch    string
-	Fork      string // owner of the fork, "" for the app's own repository
-	Head      string // commit
-	Title     string // subject of the head commit or of the pull request
-	Author    string // name of the author of the head commit
-	PushedBy  string // Person who pushed, "" if a forge did
-	URL       string // of the pull request, "" without one
-	Trust     Trust
-	State     ChangeState
-	Conflicts []string // files that conflict with main; nil when it merges cleanly
-	Hazards   []string // migration collisions and dangers, one sentence each
-	Blocked   string   // why it must not be merged, "" if it may
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	MergedAt  time.Time
-	Merged    string // the commit that brought it to main
-	MergedBy  string
+	App         string      `json:"app"`
+	Number      int         `json:"number"`
+	Branch      string      `json:"branch,omitempty"`
+	Fork        string      `json:"fork,omitempty"`      // owner of the fork, "" for the app's own repository
+	Head        string      `json:"head,omitempty"`      // commit
+	Title       string      `json:"title,omitempty"`     // subject of the head commit or of the pull request
+	Author      string      `json:"author,omitempty"`    // name of the author of the head commit
+	PushedBy    string      `json:"pushed_by,omitempty"` // Person who pushed, "" if a forge did
+	URL         string      `json:"url,omitempty"`       // of the pull request, "" without one
+	Trust       Trust       `json:"trust"`
+	State       ChangeState `json:"state"`
+	Conflicts   []string    `json:"conflicts,omitempty"` // files that conflict with main; nil when it merges cleanly
+	Hazards     []string    `json:"hazards,omitempty"`   // migration collisions and dangers, one sentence each
+	Blocked     string      `json:"blocked,omitempty"`   // why it must not be merged, "" if it may
+	CreatedAt   time.Time   `json:"created_at"`
+	UpdatedAt   time.Time   `json:"updated_at"`
+	MergedAt    time.Time   `json:"merged_at"`
+	Merged      string      `json:"merged,omitempty"` // the commit that brought it to main
+	MergedBy    string      `json:"merged_by,omitempty"`
+	MergeWanted string      `json:"merge_wanted,omitempty"` // the person for whom it merges by itself once green; "" if nobody asked
 }
 
 // SignoffVerdict is a person's yes or no.
@@ -62,12 +63,12 @@ const (
 // Signoff is a person's yes or no on a change (before the merge) or on an
 // operation (after the switch on live). It holds for one commit.
 type Signoff struct {
-	App     string
-	Change  int // 0 when on an operation
-	Op      int // 0 when on a change
-	Commit  string
-	Person  string
-	Verdict SignoffVerdict
-	Why     string
-	At      time.Time
+	App     string         `json:"app"`
+	Change  int            `json:"change"` // 0 when on an operation
+	Op      int            `json:"op"`     // 0 when on a change
+	Commit  string         `json:"commit,omitempty"`
+	Person  string         `json:"person,omitempty"`
+	Verdict SignoffVerdict `json:"verdict"`
+	Why     string         `json:"why,omitempty"`
+	At      time.Time      `json:"at"`
 }

@@ -35,37 +35,37 @@ const (
 
 // Event is one thing that happened, in order of ID.
 type Event struct {
-	ID      int64
-	App     string
-	Kind    EventKind
-	Subject string
-	Data    json.RawMessage // small; nil for most
-	At      time.Time
+	ID      int64           `json:"id"`
+	App     string          `json:"app"`
+	Kind    EventKind       `json:"kind"`
+	Subject string          `json:"subject,omitempty"`
+	Data    json.RawMessage `json:"data"` // small; nil for most
+	At      time.Time       `json:"at"`
 }
 
 // Activity is a line of the append-only log of who changed what.
 type Activity struct {
-	ID       int64
-	At       time.Time
-	App      string // "" for what concerns the whole installation
-	Who      string
-	From     string
-	What     string // "deployed r137 to live"
-	Subject  string // "d37", "live", "c12"
-	Why      string
-	Instance string
+	ID       int64     `json:"id"`
+	At       time.Time `json:"at"`
+	App      string    `json:"app"` // "" for what concerns the whole installation
+	Who      string    `json:"who,omitempty"`
+	From     string    `json:"from,omitempty"`
+	What     string    `json:"what,omitempty"`    // "deployed r137 to live"
+	Subject  string    `json:"subject,omitempty"` // "d37", "live", "c12"
+	Why      string    `json:"why,omitempty"`
+	Instance string    `json:"instance,omitempty"`
 }
 
 // Mail is a message an instance sent and Bosman caught.
 type Mail struct {
-	ID       int64
-	App      string
-	Instance string
-	From     string
-	To       []string
-	Subject  string
-	Text     string
-	HTML     string
-	At       time.Time
-	Bytes    int
+	ID       int64     `json:"id"`
+	App      string    `json:"app"`
+	Instance string    `json:"instance,omitempty"`
+	From     string    `json:"from,omitempty"`
+	To       []string  `json:"to,omitempty"`
+	Subject  string    `json:"subject,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	HTML     string    `json:"html,omitempty"`
+	At       time.Time `json:"at"`
+	Bytes    int       `json:"bytes"`
 }

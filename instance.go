@@ -43,47 +43,47 @@ const (
 // Instance is a running copy of an app with a database, uploaded files,
 // secrets, address, processes, log and error key of its own.
 type Instance struct {
-	App       string
-	Name      string // "live", "staging", "testing-anna"
-	Kind      InstanceKind
-	Owner     string // the tester of a testing instance
-	Change    int    // what a testing or preview instance shows; 0 otherwise
-	Release   int    // what runs (or would run, if Stopped)
-	Previous  int    // the release before, kept for the way back
-	ProcessID string // Spec.ID of the process set that is routed
-	Stopped   bool   // desired: a person stopped it
-	State     InstanceState
-	Note      string // one sentence on the state, e.g. the last health answer
-	URL       string
-	Database  Database
-	Copy      CopyInfo // where its data came from; zero for staging and live
-	ErrorKey  string   // public key of its SENTRY_DSN
-	UID       int      // Unix user and group of its processes; 0: Bosman's own
-	Operation int      // the operation that owns it; 0 when none
-	CreatedAt time.Time
-	UpdatedAt time.Time // of Release
-	UpdatedBy string
+	App       string        `json:"app"`
+	Name      string        `json:"name"` // "live", "staging", "testing-anna"
+	Kind      InstanceKind  `json:"kind"`
+	Owner     string        `json:"owner,omitempty"`      // the tester of a testing instance
+	Change    int           `json:"change"`               // what a testing or preview instance shows; 0 otherwise
+	Release   int           `json:"release"`              // what runs (or would run, if Stopped)
+	Previous  int           `json:"previous"`             // the release before, kept for the way back
+	ProcessID string        `json:"process_id,omitempty"` // Spec.ID of the process set that is routed
+	Stopped   bool          `json:"stopped"`              // desired: a person stopped it
+	State     InstanceState `json:"state"`
+	Note      string        `json:"note,omitempty"` // one sentence on the state, e.g. the last health answer
+	URL       string        `json:"url,omitempty"`
+	Database  Database      `json:"database"`
+	Copy      CopyInfo      `json:"copy"`                // where its data came from; zero for staging and live
+	ErrorKey  string        `json:"error_key,omitempty"` // public key of its SENTRY_DSN
+	UID       int           `json:"uid"`                 // Unix user and group of its processes; 0: Bosman's own
+	Operation int           `json:"operation"`           // the operation that owns it; 0 when none
+	CreatedAt time.Time     `json:"created_at"`
+	UpdatedAt time.Time     `json:"updated_at"` // of Release
+	UpdatedBy string        `json:"updated_by,omitempty"`
 }
 
 // Database names one database on one server that Bosman reaches.
 type Database struct {
-	Engine   string // postgres, sqlite; "" for none
-	Cluster  string // "main", "scratch"; "" for sqlite
-	Name     string // database name; the file's path for sqlite
-	User     string
-	Password string
-	Host     string // socket folder or host
-	Port     int
+	Engine   string `json:"engine,omitempty"`  // postgres, sqlite; "" for none
+	Cluster  string `json:"cluster,omitempty"` // "main", "scratch"; "" for sqlite
+	Name     string `json:"name"`              // database name; the file's path for sqlite
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+	Host     string `json:"host,omitempty"` // socket folder or host
+	Port     int    `json:"port"`
 }
 
 // CopyInfo says where an instance's data came from and how fresh it is.
 type CopyInfo struct {
-	From     string        // instance it is a copy of
-	TakenAt  time.Time     // the moment of the source it holds
-	Release  int           // the release the source ran at that moment
-	Strategy string        // "template", "dump", "clone", "vacuum"
-	Took     time.Duration // of the copy as the tester met it
-	Bytes    int64
+	From     string        `json:"from,omitempty"`     // instance it is a copy of
+	TakenAt  time.Time     `json:"taken_at"`           // the moment of the source it holds
+	Release  int           `json:"release"`            // the release the source ran at that moment
+	Strategy string        `json:"strategy,omitempty"` // "template", "dump", "clone", "vacuum"
+	Took     time.Duration `json:"took_ns"`            // of the copy as the tester met it
+	Bytes    int64         `json:"bytes"`
 }
 
 // Plan names a durable operation on an instance.
@@ -129,74 +129,74 @@ func (s OperationState) Final() bool {
 // Operation is a durable plan at work on one instance: a deployment, a revert,
 // a fresh copy and so on. At most one owns an instance.
 type Operation struct {
-	App       string
-	Number    int // d37
-	Instance  string
-	Plan      Plan
-	Release   int // to
-	From      int // the release before
-	Change    int // of a try
-	Backup    int // made or restored
-	Reverts   int // the operation that a revert takes back
-	State     OperationState
-	Auto      bool   // asked for by a reaction, not by a person
-	By        string // Person, or "bosman"
-	Why       string
-	Override  string // reason given by an administrator to pass a rule
-	Waits     string // what it waits for now: "the window opens 09:00", ""
-	Committed bool   // its point of no return is behind it
-	Error     *Error // why it failed or reverted
-	Failure   *Failure
-	CreatedAt time.Time
-	StartedAt time.Time
-	EndedAt   time.Time
-	Steps     []OperationStep
+	App       string          `json:"app"`
+	Number    int             `json:"number"` // d37
+	Instance  string          `json:"instance,omitempty"`
+	Plan      Plan            `json:"plan"`
+	Release   int             `json:"release"` // to
+	From      int             `json:"from"`    // the release before
+	Change    int             `json:"change"`  // of a try
+	Backup    int             `json:"backup"`  // made or restored
+	Reverts   int             `json:"reverts"` // the operation that a revert takes back
+	State     OperationState  `json:"state"`
+	Auto      bool            `json:"auto"`         // asked for by a reaction, not by a person
+	By        string          `json:"by,omitempty"` // Person, or "bosman"
+	Why       string          `json:"why,omitempty"`
+	Override  string          `json:"override,omitempty"` // reason given by an administrator to pass a rule
+	Waits     string          `json:"waits,omitempty"`    // what it waits for now: "the window opens 09:00", ""
+	Committed bool            `json:"committed"`          // its point of no return is behind it
+	Error     *Error          `json:"error,omitempty"`    // why it failed or reverted
+	Failure   *Failure        `json:"failure,omitempty"`
+	CreatedAt time.Time       `json:"created_at"`
+	StartedAt time.Time       `json:"started_at"`
+	EndedAt   time.Time       `json:"ended_at"`
+	Steps     []OperationStep `json:"steps,omitempty"`
 }
 
 // OperationStep is one station on the road of an operation.
 type OperationStep struct {
-	Name      string
-	State     StepState
-	Note      string // one sentence: "14 MB in 1.2 s, restored and compared"
-	StartedAt time.Time
-	EndedAt   time.Time
+	Name      string    `json:"name"`
+	State     StepState `json:"state"`
+	Note      string    `json:"note,omitempty"` // one sentence: "14 MB in 1.2 s, restored and compared"
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at"`
 }
 
 // Failure is what the failure screen of an operation shows.
 type Failure struct {
-	Health   string // last answer of the health check
-	Exit     string // "exit status 3", "killed by signal 9", "" while it runs
-	LogTail  string // end of the application's log
-	Schema   string // what the schema now holds, if migrations ran
-	Serving  string // "live still runs r136"
-	TestedAt time.Time
+	Health   string    `json:"health,omitempty"`   // last answer of the health check
+	Exit     string    `json:"exit,omitempty"`     // "exit status 3", "killed by signal 9", "" while it runs
+	LogTail  string    `json:"log_tail,omitempty"` // end of the application's log
+	Schema   string    `json:"schema,omitempty"`   // what the schema now holds, if migrations ran
+	Serving  string    `json:"serving,omitempty"`  // "live still runs r136"
+	TestedAt time.Time `json:"tested_at"`
 }
 
 // Backup is a dump of an instance's database and files.
 type Backup struct {
-	App        string
-	Number     int // k12
-	Instance   string
-	Release    int
-	Operation  int    // the deployment that asked for it; 0 for others
-	Why        string // "before d37", "by hand", "kept by restore d40"
-	By         string
-	Dir        string
-	Bytes      int64
-	Checksum   string // sha256 of its manifest
-	Tables     int
-	Rows       int64
-	CreatedAt  time.Time
-	Took       time.Duration
-	VerifiedAt time.Time // zero: not verified, does not count
-	Error      string    // why making or verifying failed
+	App        string        `json:"app"`
+	Number     int           `json:"number"` // k12
+	Instance   string        `json:"instance,omitempty"`
+	Release    int           `json:"release"`
+	Operation  int           `json:"operation"`     // the deployment that asked for it; 0 for others
+	Why        string        `json:"why,omitempty"` // "before d37", "by hand", "kept by restore d40"
+	By         string        `json:"by,omitempty"`
+	Dir        string        `json:"dir,omitempty"`
+	Bytes      int64         `json:"bytes"`
+	Checksum   string        `json:"checksum,omitempty"` // sha256 of its manifest
+	Tables     int           `json:"tables"`
+	Rows       int64         `json:"rows"`
+	CreatedAt  time.Time     `json:"created_at"`
+	Took       time.Duration `json:"took_ns"`
+	VerifiedAt time.Time     `json:"verified_at"`     // zero: not verified, does not count
+	Error      string        `json:"error,omitempty"` // why making or verifying failed
 }
 
 // WatchVerdict says how a new release fares.
 type WatchVerdict struct {
-	Well     bool
-	Reason   string // "31 of 52 requests answered 5xx (before: 0 of 480)"
-	Requests int64
-	Errors   int64
-	Events   int
+	Well     bool   `json:"well"`
+	Reason   string `json:"reason,omitempty"` // "31 of 52 requests answered 5xx (before: 0 of 480)"
+	Requests int64  `json:"requests"`
+	Errors   int64  `json:"errors"`
+	Events   int    `json:"events"`
 }

@@ -75,14 +75,14 @@ func Verbs() []Verb {
 // Person is somebody with a name, a role and perhaps a password and tokens.
 // Role is the one everywhere; AppRoles replaces it for single apps.
 type Person struct {
-	Name         string
-	Email        string
-	Role         Role
-	AppRoles     map[string]Role
-	PasswordHash string // argon2id; "" means no log-in by password
-	Disabled     bool
-	CreatedAt    time.Time
-	AtHandUntil  time.Time // there to help until; zero: not
+	Name         string          `json:"name"`
+	Email        string          `json:"email,omitempty"`
+	Role         Role            `json:"role"`
+	AppRoles     map[string]Role `json:"app_roles,omitempty"`
+	PasswordHash string          `json:"-"` // argon2id; "" means no log-in by password
+	Disabled     bool            `json:"disabled"`
+	CreatedAt    time.Time       `json:"created_at"`
+	AtHandUntil  time.Time       `json:"at_hand_until"` // there to help until; zero: not
 }
 
 // RoleOn is the role on one app.
@@ -95,21 +95,21 @@ func (p *Person) RoleOn(app string) Role {
 
 // Token lets a program act for a person. Only its hash is kept.
 type Token struct {
-	ID        string // public part, shown in listings
-	Hash      string
-	Person    string
-	Name      string // "laptop", "ci"
-	CreatedAt time.Time
-	UsedAt    time.Time
-	ExpiresAt time.Time
+	ID        string    `json:"id,omitempty"` // public part, shown in listings
+	Hash      string    `json:"-"`
+	Person    string    `json:"person,omitempty"`
+	Name      string    `json:"name"` // "laptop", "ci"
+	CreatedAt time.Time `json:"created_at"`
+	UsedAt    time.Time `json:"used_at"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // Actor is who asks for something and from where. System actors ("bosman")
 // act for reactions.
 type Actor struct {
-	Person string
-	From   string // "cli 127.0.0.1", "web 10.0.0.3", "git", "github", "bosman"
-	System bool
+	Person string `json:"person,omitempty"`
+	From   string `json:"from,omitempty"` // "cli 127.0.0.1", "web 10.0.0.3", "git", "github", "bosman"
+	System bool   `json:"system"`
 }
 
 // System is Bosman acting by itself.

@@ -59,13 +59,13 @@ func (s *Store) Release(ctx context.Context, app string, number int) (bosman.Rel
 // and trust.
 func (s *Store) ReleaseByIdentity(ctx context.Context, app, tree, definition string, trust bosman.Trust) (bosman.Release, error) {
 	return one[releaseRow, bosman.Release](ctx, s.db, bosman.NotFound("tree %s has no release yet", bosman.Short(tree)),
-		cond("app = ? AND tree = ? AND definition = ? AND trust = ? AND pruned_at < '0002'", app, tree, definition, trust), order("number DESC"))
+		cond("app = ? AND tree = ? AND definition = ? AND trust = ? AND pruned_at < '0002-01-01'", app, tree, definition, trust), order("number DESC"))
 }
 
 // ReleaseOfTree gives the newest unpruned release of a tree built with trust.
 func (s *Store) ReleaseOfTree(ctx context.Context, app, tree string, trust bosman.Trust) (bosman.Release, error) {
 	return one[releaseRow, bosman.Release](ctx, s.db, bosman.NotFound("tree %s has no release yet", bosman.Short(tree)),
-		cond("app = ? AND tree = ? AND trust = ? AND pruned_at < '0002'", app, tree, trust), order("number DESC"))
+		cond("app = ? AND tree = ? AND trust = ? AND pruned_at < '0002-01-01'", app, tree, trust), order("number DESC"))
 }
 
 // Releases gives an app's releases, newest first.

@@ -66,7 +66,7 @@ func (s *Store) PutDelivery(ctx context.Context, d Delivery) (bool, error) {
 
 // OpenDeliveries gives the messages that were not handled yet, oldest first.
 func (s *Store) OpenDeliveries(ctx context.Context) ([]Delivery, error) {
-	return many[deliveryRow, Delivery](ctx, s.db, cond("handled_at < '0002'"), order("at, id"))
+	return many[deliveryRow, Delivery](ctx, s.db, cond("handled_at < '0002-01-01'"), order("at, id"))
 }
 
 // DeliveryHandled marks a message as handled.

@@ -20,7 +20,7 @@ func (s *Store) Problem(ctx context.Context, app string, number int) (bosman.Pro
 
 // Problems gives an app's problems, latest first; resolved ones only if asked.
 func (s *Store) Problems(ctx context.Context, app string, resolved bool, max int) ([]bosman.Problem, error) {
-	return many[problemRow, bosman.Problem](ctx, s.db, cond("(? = '' OR app = ?) AND (? OR resolved_at < '0002')", app, app, resolved), order("last_at DESC"), limit(max))
+	return many[problemRow, bosman.Problem](ctx, s.db, cond("(? = '' OR app = ?) AND (? OR resolved_at < '0002-01-01')", app, app, resolved), order("last_at DESC"), limit(max))
 }
 
 // ProblemByHash gives the problem of an app with the fine hash (if there is

@@ -10,7 +10,7 @@ CREATE TABLE changes (
   title TEXT NOT NULL, author TEXT NOT NULL, pushed_by TEXT NOT NULL, url TEXT NOT NULL, trust TEXT NOT NULL,
   state TEXT NOT NULL, conflicts TEXT, hazards TEXT, blocked TEXT NOT NULL, created_at TIMESTAMP NOT NULL,
   updated_at TIMESTAMP NOT NULL, merged_at TIMESTAMP NOT NULL, merged TEXT NOT NULL, merged_by TEXT NOT NULL,
-  PRIMARY KEY (app, number));
+  merge_wanted TEXT NOT NULL, PRIMARY KEY (app, number));
 CREATE UNIQUE INDEX changes_open ON changes (app, fork, branch) WHERE state = 'open';
 
 CREATE TABLE builds (
