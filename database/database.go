@@ -42,7 +42,8 @@ type Engine interface {
 	// Drop removes a database, also while it is in use. Dropping what does not
 	// exist is not an error.
 	Drop(ctx context.Context, d bosman.Database) error
-	// Find gives the database of a name. KindNotFound if there is none.
+	// Find gives the database of a name. With KindNotFound it still says what
+	// that database would be.
 	Find(ctx context.Context, name string) (bosman.Database, error)
 	// List gives the databases of the app on this engine, kept ones included.
 	List(ctx context.Context) ([]Entry, error)

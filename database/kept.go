@@ -1,0 +1,22 @@
+package database
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// KeptData is what a restore or a fresh copy replaced.
+type KeptData struct {
+	At       time.Time
+	Snapshot Snapshot
+	Bytes    int64 // of the database
+}
+
+func sortKept(byTime map[string]*KeptData) []KeptData {
+	var out []KeptData
+	for _, stamp := range slices.Backward(slices.Sorted(maps.Keys(byTime))) {
+		out = append(out, *byTime[stamp])
+	}
+	return out
+}
