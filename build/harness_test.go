@@ -343,11 +343,17 @@ func (w *bench) log(n int) string {
 	return string(data)
 }
 
+// end is the end of a log, for messages.
+func (w *bench) end(n int) string {
+	text := w.log(n)
+	return text[max(0, len(text)-3000):]
+}
+
 // want fails unless b ended in state; the log helps to see why.
 func (w *bench) want(b bosman.Build, state bosman.BuildState) {
 	w.t.Helper()
 	if b.State != state {
-		w.t.Fatalf("build %d is %s (%s), want %s\n%s", b.Number, b.State, b.Reason, state, w.log(b.Number))
+		w.t.Fatalf("build %d is %s (%s), want %s\n%s", b.Number, b.State, b.Reason, state, w.end(b.Number))
 	}
 }
 
@@ -356,7 +362,7 @@ func (w *bench) wantLog(n int, parts ...string) {
 	text := w.log(n)
 	for _, p := range parts {
 		if !strings.Contains(text, p) {
-			w.t.Errorf("the log does not say %q:\n%s", p, text)
+			w.t.Errorf("the log does not say %q:\n%s", p, text[max(0, len(text)-2000):])
 		}
 	}
 }
