@@ -1,0 +1,34 @@
+package sqlite
+
+import (
+	"database/sql"
+	"os"
+	"path/filepath"
+	"testing"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/databasetest"
+)
+
+const rootEnv = "BOSMAN_TEST_SQLITE"
+
+func TestMain(m *testing.M) {
+	if code, ok := databasetest.Child(maker(os.Getenv(rootEnv))); ok {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+func maker(root string) databasetest.Maker {
+	return func(app string) (databasetest.World, error) {
+		e, err := NewEngine(filepath.Join(root, app))
+		return databasetest.World{Engine: e, Source: e, Trial: e, Blob: "blob",
+			Open: func(d bosman.Database) (*sql.DB, error) { return open(d.Name) }}, err
+	}
+}
+
+func TestSuite(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv(rootEnv, root)
+	databasetest.Test(t, "lite", maker(root))
+}
