@@ -58,7 +58,11 @@ func (e *Edge) forward(w http.ResponseWriter, r *http.Request, n *entry) {
 		// can (HTTP/2 always does); then nothing is lost but that.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	e.proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, flightKey{}, f)))
+	r = r.WithContext(context.WithValue(ctx, flightKey{}, f))
+	if r.Body != http.NoBody {
+		r.Body = &clientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	}
+	e.proxy.ServeHTTP(w, r)
 }
 
 // board claims the current target for f. It waits while the entry is held and
@@ -122,11 +126,39 @@ func (e *Edge) refuse(w http.ResponseWriter, r *http.Request, n *entry, s snapsh
 	e.heldPage(w, r, s.route)
 }
 
+// clientBody is a request's body. An answer may come before the body's end;
+// closing would then wait for a client that may never send the rest.
+type clientBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	ended   atomic.Bool
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+func (b *clientBody) Close() error {
+	if !b.ended.Load() {
+		_ = b.control.SetReadDeadline(time.Now().Add(restOfBody)) // without one it may take longer, no more
+	}
+	return b.ReadCloser.Close()
+}
+
+// restOfBody is how long a client may go on sending what nobody reads.
+const restOfBody = time.Second
+
 func (e *Edge) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:        e.rewrite,
-		Transport:      roundTripper{e},
-		FlushInterval:  -1,
+		Rewrite:   e.rewrite,
+		Transport: roundTripper{e},
+		// Streams and answers of unknown length are flushed at each write; for
+		// the others that would cost a packet more each.
+		FlushInterval:  50 * time.Millisecond,
 		BufferPool:     &buffers{},
 		ModifyResponse: e.response,
 		ErrorHandler:   e.failure,
@@ -251,7 +283,7 @@ func (e *Edge) waitSlot(f *flight, req *http.Request) (done func(), ok bool) {
 		f.entry.waiting.Add(-1)
 		e.heldBytes.Add(-size)
 	}
-	if f.entry.waiting.Add(1) > limit || e.heldBytes.Add(size) > e.cfg.UI.HoldBytes {
+	if n, held := f.entry.waiting.Add(1), e.heldBytes.Add(size); n > limit || size > 0 && held > e.cfg.UI.HoldBytes {
 		done()
 		return nil, false
 	}
@@ -348,7 +380,7 @@ func (e *Edge) failure(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	cut := errors.Is(context.Cause(r.Context()), errCut)
 	switch {
-	case f.answered: // it answered, but an upgrade failed half-way
+	case f.answered: // and was counted, but an upgrade failed half-way
 	case errors.Is(err, errTooMany):
 		f.target.count.refused.Add(1)
 		e.heldPage(w, r, f.route)
@@ -359,7 +391,7 @@ func (e *Edge) failure(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		f.entry.failed(f.target, time.Since(f.start))
 	}
-	if !cut {
+	if !cut && !f.answered {
 		f.target.heard(control.Unwell, reason(err))
 	}
 	e.log.Warn("upstream did not answer", "app", f.route.App, "instance", f.route.Instance, "release", f.target.release,

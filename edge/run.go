@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,8 @@ type Edge struct {
 	life      context.Context // done when the edge ends; for work that no request asked for
 	lmu       sync.Mutex
 	listeners []net.Listener
-	listening map[int]bool // ports
+	listening map[int]bool         // ports
+	opened    map[int]net.Listener // those of them opened for a route
 
 	api        *http.Server
 	controlIno uint64 // inode of our control socket
@@ -67,8 +69,8 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	e := &Edge{
 		cfg: cfg, log: cfg.Log, started: time.Now(), uiHosts: map[string]bool{},
-		listening: map[int]bool{},
-		httpLog:   slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		listening: map[int]bool{}, opened: map[int]net.Listener{},
+		httpLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	if cfg.WallKey != "" {
 		if e.key, err = wall.LoadKey(cfg.WallKey); err != nil {
@@ -112,7 +114,10 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := e.ready(); err != nil {
 		e.log.Warn("readiness cannot be reported", "cause", err)
 	}
-	e.log.Info("the edge is ready", "routes", len(e.state.Routes))
+	e.mu.RLock()
+	routes := len(e.state.Routes)
+	e.mu.RUnlock()
+	e.log.Info("the edge is ready", "routes", routes)
 	<-ctx.Done()
 	return e.stop()
 }
@@ -200,15 +205,36 @@ func (e *Edge) openPort(port int) error {
 		return err
 	}
 	e.listening[port] = true
+	e.opened[port] = l
 	e.listeners = append(e.listeners, l)
 	e.serve(l)
 	return nil
 }
 
-// listenFor opens the ports of a state that is about to take effect.
+// closePorts lets go of ports opened for routes that no longer have them.
+func (e *Edge) closePorts(used map[int]*entry) {
+	e.lmu.Lock()
+	defer e.lmu.Unlock()
+	for port, l := range e.opened {
+		if used[port] != nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			e.log.Warn("a port cannot be let go", "port", port, "cause", err)
+		}
+		delete(e.opened, port)
+		delete(e.listening, port)
+		e.listeners = slices.DeleteFunc(e.listeners, func(o net.Listener) bool { return o == l })
+	}
+}
+
+// listenFor opens the ports that a state about to take effect adds.
 func (e *Edge) listenFor(s state) error {
 	for _, r := range s.Routes {
 		for _, p := range r.Ports {
+			if e.ports[p] != nil { // bindPorts sees to it
+				continue
+			}
 			if err := e.openPort(p); err != nil {
 				return bosman.Unavailable("the edge cannot listen on port %d", p).
 					WithKept("the route stays as it is").WithNext("see who listens there (ss -ltnp)").Because(err)

@@ -175,6 +175,7 @@ func (e *Edge) change(edit func(*state) error) error {
 			return err
 		}
 		e.install(next)
+		e.closePorts(e.ports)
 		return faults.Point("edge.routes-before-answer")
 	})
 }

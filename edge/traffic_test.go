@@ -459,6 +459,75 @@ func TestUploadStreams(t *testing.T) {
 	}
 }
 
+// TestAnswerBeforeTheBodyEnds: an app refuses an upload; the client, which
+// sends no more, must get the answer and not keep the request alive.
+func TestAnswerBeforeTheBodyEnds(t *testing.T) {
+	r := start(t, nil)
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) {
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil { // net/http would wait for the body first
+			t.Error(err)
+		}
+		http.Error(w, "too large", 413)
+	})
+	r.put(route(up, 1, 1))
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: live.rms.localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != 413 {
+		t.Fatalf("%+v %v", resp, err)
+	}
+	for end := time.Now().Add(4 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		list, err := r.client.Routes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list[0].InFlight == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the request is still in flight")
+		}
+	}
+}
+
+// TestAmbiguousRequestsAreRefused: what could hide a second request in the
+// first never reaches the app.
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
+	r := start(t, nil)
+	var n atomic.Int64
+	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) { n.Add(1) })
+	r.put(route(up, 1, 1))
+	for _, head := range []string{
+		"POST / HTTP/1.1\r\nHost: live.rms.localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+		"POST / HTTP/1.1\r\nHost: live.rms.localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: live.rms.localhost\r\nX : y\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: live.rms.localhost\r\nHost: other\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: live.rms.localhost\r\nCookie: " + strings.Repeat("x", 100<<10) + "\r\n\r\n",
+		"TRACE / HTTP/1.1\r\nHost: live.rms.localhost\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, head)
+		if err := c.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil && resp.StatusCode < 400 || n.Load() != 0 {
+			t.Errorf("%.90q: %+v", head, resp)
+		}
+		c.Close()
+	}
+}
+
 func TestEventsAreFlushed(t *testing.T) {
 	r := start(t, nil)
 	next := make(chan struct{})
@@ -542,6 +611,15 @@ func TestAPortBelongsToAnInstance(t *testing.T) {
 	if got := get(); got != "mine" {
 		t.Fatal(got)
 	}
+	defer func() {
+		if err := r.client.Delete(t.Context(), "rms", "live", 1); err != nil {
+			t.Error(err)
+		}
+		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+			c.Close()
+			t.Error("the port of a deleted route is still open")
+		}
+	}()
 	rt2 := route(up, 1, 1)
 	rt2.Instance, rt2.Hosts, rt2.Ports = "staging", nil, rt.Ports
 	if err := r.client.Put(t.Context(), rt2); bosman.KindOf(err) != bosman.KindConflict {
