@@ -21,7 +21,6 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build/sandbox"
-	"github.com/bosman-cd/bosman/release"
 )
 
 // Source gives the trees of an app's repository.
@@ -88,8 +87,14 @@ type Provided struct {
 
 // Releases is the store of releases.
 type Releases interface {
-	Seal(rel bosman.Release, parts release.Parts, m *bosman.Manifest) (bosman.Release, error)
+	// Seal moves tree, and for each variant the host paths by path below /app,
+	// into the store as release rel.Number. Asked again with the same identity
+	// it gives what was sealed. KindInvalid: the manifest asks for what the tree
+	// cannot hold.
+	Seal(rel bosman.Release, tree string, variants map[string]map[string]string, m *bosman.Manifest) (bosman.Release, error)
+	// Load gives a sealed release; an error if it is not on this machine.
 	Load(app string, n int) (bosman.Release, error)
+	// Tree is the folder of a release that is shown at /app.
 	Tree(app string, n int) string
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build/sandbox"
 	"github.com/bosman-cd/bosman/internal/faults"
-	"github.com/bosman-cd/bosman/release"
 )
 
 // make exports the tree, runs the build steps and seals the release.
@@ -73,7 +72,7 @@ func (u *run) seal(ctx context.Context, rel bosman.Release, variants map[string]
 		return err
 	}
 	rel.Number = n
-	rel, err = u.Releases.Seal(rel, release.Parts{Tree: u.tree(), Variants: variants}, u.m)
+	rel, err = u.Releases.Seal(rel, u.tree(), variants, u.m)
 	if bosman.KindOf(err) == bosman.KindInvalid {
 		return &red{err.Error()}
 	}
@@ -307,8 +306,19 @@ func (u *run) runStep(ctx context.Context, s bosman.Step, at *bosman.BuildStep, 
 		return diskFull(nil)
 	}
 	at.State = bosman.StepFailed
-	at.Note = strings.TrimPrefix(strings.Join([]string{at.Note, whyFailed(s, exit, out.end)}, "; "), "; ")
+	at.Note = strings.TrimPrefix(at.Note+"; "+whyFailed(s, exit, out.end), "; ")
+	if missing := u.unset(s); len(missing) > 0 {
+		at.Note += "; not set: " + strings.Join(missing, ", ") + " (bosman secrets set)"
+	}
 	return u.failed(ctx, s, at)
+}
+
+// unset gives the secrets a step asks for that it did not get.
+func (u *run) unset(s bosman.Step) []string {
+	return slices.DeleteFunc(slices.Clone(s.Secrets), func(name string) bool {
+		_, ok := u.secrets[name]
+		return ok
+	})
 }
 
 // failed saves a failed step; it gives a *red unless the step may fail.

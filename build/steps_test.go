@@ -14,7 +14,6 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build/sandbox"
-	"github.com/bosman-cd/bosman/release"
 )
 
 func TestRedBuilds(t *testing.T) {
@@ -35,7 +34,7 @@ func TestRedBuilds(t *testing.T) {
 		"hang":         {"test:\n  - {name: unit, run: 'sleep 100 & sleep 100', timeout: 1s}\n", bosman.BuildRed, []string{"step unit ran longer than 1s and was stopped"}},
 		"no program":   {"test:\n  - {name: lint, run: flake9 --tee}\n", bosman.BuildRed, []string{"the program flake9 is missing", "apt-get install flake9"}},
 		"killed":       {"test:\n  - {name: unit, run: 'kill -9 $$'}\n", bosman.BuildRed, []string{"killed by signal 9"}},
-		"no secret":    {"build:\n  - {name: env, run: 'true', secrets: [PIP_INDEX_URL]}\n", bosman.BuildError, []string{"PIP_INDEX_URL", "bosman secrets set"}},
+		"no secret":    {"build:\n  - {name: env, run: 'false', secrets: [PIP_INDEX_URL]}\n", bosman.BuildRed, []string{"not set: PIP_INDEX_URL", "bosman secrets set"}},
 		"out of tree":  {"build:\n  - {name: env, run: 'ln -s /tmp out', outputs: [out/x]}\n", bosman.BuildRed, []string{"out/x"}},
 		"old report":   {"test:\n  - {name: unit, run: 'true', reports: {junit: j.xml}}\n", bosman.BuildGreen, nil},
 		"secret of it": {"test:\n  - {name: unit, run: 'ls -d /root/.ssh /var/lib/postgresql || exit 4'}\n", bosman.BuildRed, []string{"exit status"}},
@@ -291,7 +290,7 @@ func TestReleaseConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	rel.Tree = "another"
-	if _, err := w.store.Seal(rel, release.Parts{Tree: t.TempDir()}, nil); bosman.KindOf(err) != bosman.KindConflict {
+	if _, err := w.store.Seal(rel, t.TempDir(), nil, nil); bosman.KindOf(err) != bosman.KindConflict {
 		t.Errorf("sealed twice: %v", err)
 	}
 	fmt.Fprintln(testWriter{t}, "kept:", rel.Dir)

@@ -88,7 +88,7 @@ func (u *run) testStep(ctx context.Context, s bosman.Step, at *bosman.BuildStep,
 	}
 	err := u.runStep(ctx, s, at, "", func(c *sandbox.Command) {
 		u.place(c)
-		c.Env = append(database.Env, c.Env...)
+		c.Env = append(c.Env, database.Env...) // the later wins
 		c.Binds = append(c.Binds, database.Sockets...)
 	})
 	var failed *red

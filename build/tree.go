@@ -98,7 +98,7 @@ func copyFile(from, to string, info fs.FileInfo) (err error) {
 // paths that leave dir, also through a link that a step has put in the way.
 func inTree(dir, p string) (string, error) {
 	clean := path.Clean(p)
-	if !filepath.IsLocal(filepath.FromSlash(clean)) {
+	if clean == "." || !filepath.IsLocal(filepath.FromSlash(clean)) {
 		return "", bosman.Invalid("%q does not lie in the app's folder", p)
 	}
 	at := dir

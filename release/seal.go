@@ -21,21 +21,16 @@ import (
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
-// Parts are the folders a build hands over; Seal moves them, so they must lie
-// on the store's file system.
-type Parts struct {
-	Tree     string                       // the default variant
-	Variants map[string]map[string]string // variant → path below /app → host folder or file
-}
-
-// Seal makes rel, whose App, Number and identity are set, out of parts: mount
+// Seal makes rel, whose App, Number and identity are set, out of the folder
+// tree (the default variant) and variants (variant → path below /app → host
+// folder or file). All are moved, so they must lie on the store's file system. Mount
 // points for data, templates and static folders of m are made, everything
 // becomes root's, readable to all and writable to nobody else, and the release
 // appears under its name at once or not at all. It gives rel with Dir,
 // Variants, SealedAt and Bytes. A release of that number that was sealed
 // before with the same identity is given back as it is; another identity is a
 // conflict. A full disk is KindUnavailable; nothing half-made is left.
-func (s *Store) Seal(rel bosman.Release, parts Parts, m *bosman.Manifest) (bosman.Release, error) {
+func (s *Store) Seal(rel bosman.Release, tree string, variants map[string]map[string]string, m *bosman.Manifest) (bosman.Release, error) {
 	ref := bosman.Ref(bosman.LetterRelease, rel.Number)
 	if old, err := s.Load(rel.App, rel.Number); err == nil {
 		if old.Tree != rel.Tree || old.Definition != rel.Definition || old.Trust != rel.Trust {
@@ -44,7 +39,7 @@ func (s *Store) Seal(rel bosman.Release, parts Parts, m *bosman.Manifest) (bosma
 		return old, nil
 	}
 	dir := s.Dir(rel.App, rel.Number) + partial
-	out, err := s.seal(rel, parts, m, dir)
+	out, err := s.seal(rel, tree, variants, m, dir)
 	if err != nil {
 		if kind := bosman.KindOf(err); kind != bosman.KindInvalid {
 			err = sealError(ref, err)
@@ -54,10 +49,10 @@ func (s *Store) Seal(rel bosman.Release, parts Parts, m *bosman.Manifest) (bosma
 	return out, nil
 }
 
-func (s *Store) seal(rel bosman.Release, parts Parts, m *bosman.Manifest, dir string) (bosman.Release, error) {
+func (s *Store) seal(rel bosman.Release, tree string, variants map[string]map[string]string, m *bosman.Manifest, dir string) (bosman.Release, error) {
 	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
 	if err == nil {
-		err = os.Rename(parts.Tree, filepath.Join(dir, treeDir))
+		err = os.Rename(tree, filepath.Join(dir, treeDir))
 	}
 	if err != nil {
 		return rel, err
@@ -66,7 +61,7 @@ func (s *Store) seal(rel bosman.Release, parts Parts, m *bosman.Manifest, dir st
 		App: rel.App, Number: rel.Number, Commit: rel.Commit, Tree: rel.Tree, Definition: rel.Definition,
 		Trust: rel.Trust, Build: rel.Build, Mounts: map[string][]string{},
 	}
-	for name, outputs := range parts.Variants {
+	for name, outputs := range variants {
 		if err := moveVariant(filepath.Join(dir, variantsDir, name), outputs); err != nil {
 			return rel, err
 		}
