@@ -134,7 +134,7 @@ type cached struct {
 }
 
 // get makes an item once, even if many ask for it at the same time.
-func (c *cache) get(key string, make_ func() ([]byte, error)) ([]byte, error) {
+func (c *cache) get(key string, produce func() ([]byte, error)) ([]byte, error) {
 	c.mu.Lock()
 	if c.items == nil {
 		c.items = map[string]*list.Element{}
@@ -149,7 +149,7 @@ func (c *cache) get(key string, make_ func() ([]byte, error)) ([]byte, error) {
 	it := el.Value.(*cached)
 	c.mu.Unlock()
 	it.once.Do(func() {
-		it.data, it.err = make_()
+		it.data, it.err = produce()
 		c.keep(it)
 	})
 	return it.data, it.err

@@ -58,13 +58,10 @@ func (e *Edge) find(r *http.Request) *entry {
 		}
 	}
 	host := hostOf(r.Host)
-	if n := e.hosts[host]; n != nil {
-		return n
-	}
-	if e.uiHosts[host] {
+	if e.uiHosts[host] { // first: no route may take the UI's address
 		return e.ui
 	}
-	return nil
+	return e.hosts[host]
 }
 
 // hostOf is a Host header as routes name hosts: lower case, no port, no final dot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -58,11 +59,7 @@ func (e *Edge) forward(w http.ResponseWriter, r *http.Request, n *entry) {
 		// can (HTTP/2 always does); then nothing is lost but that.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	r = r.WithContext(context.WithValue(ctx, flightKey{}, f))
-	if r.Body != http.NoBody {
-		r.Body = &clientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	}
-	e.proxy.ServeHTTP(w, r)
+	e.proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, flightKey{}, f)))
 }
 
 // board claims the current target for f. It waits while the entry is held and
@@ -125,32 +122,6 @@ func (e *Edge) refuse(w http.ResponseWriter, r *http.Request, n *entry, s snapsh
 	}
 	e.heldPage(w, r, s.route)
 }
-
-// clientBody is a request's body. An answer may come before the body's end;
-// closing would then wait for a client that may never send the rest.
-type clientBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-	ended   atomic.Bool
-}
-
-func (b *clientBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.ended.Store(true)
-	}
-	return n, err
-}
-
-func (b *clientBody) Close() error {
-	if !b.ended.Load() {
-		_ = b.control.SetReadDeadline(time.Now().Add(restOfBody)) // without one it may take longer, no more
-	}
-	return b.ReadCloser.Close()
-}
-
-// restOfBody is how long a client may go on sending what nobody reads.
-const restOfBody = time.Second
 
 func (e *Edge) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
@@ -391,10 +362,11 @@ func (e *Edge) failure(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		f.entry.failed(f.target, time.Since(f.start))
 	}
-	if !cut && !f.answered {
-		f.target.heard(control.Unwell, reason(err))
+	level := slog.LevelDebug // the first time it is news, then it is in the numbers
+	if !cut && !f.answered && f.target.heard(control.Unwell, reason(err)) {
+		level = slog.LevelWarn
 	}
-	e.log.Warn("upstream did not answer", "app", f.route.App, "instance", f.route.Instance, "release", f.target.release,
+	e.log.Log(r.Context(), level, "upstream did not answer", "app", f.route.App, "instance", f.route.Instance, "release", f.target.release,
 		"method", r.Method, "path", r.URL.Path, "cause", err)
 	if f.entry.ui {
 		e.uiAway(w, r)

@@ -56,7 +56,7 @@ func (e *Edge) static(w http.ResponseWriter, r *http.Request, n *entry, s snapsh
 		for _, folder := range s.route.Static[prefix] {
 			if e.staticFile(w, r, folder, name, s.route.Wall) {
 				if s.current != nil {
-					s.current.count.static_.Add(1)
+					s.current.count.files.Add(1)
 				}
 				return true
 			}

@@ -160,14 +160,17 @@ func (t *target) cut() control.Drained {
 	return d
 }
 
-// heard notes that the upstream answers, or why it does not.
-func (t *target) heard(s control.Verified, note string) {
+// heard notes that the upstream answers, or why it does not, and says whether
+// that is news.
+func (t *target) heard(s control.Verified, note string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.state == s && s == control.Well {
-		return // the common case: every answer comes here
+		return false // the common case: every answer comes here
 	}
+	news := t.state != s || t.note != note
 	t.state, t.note, t.checked = s, note, time.Now()
+	return news
 }
 
 // up gives a channel that closes when the upstream accepts a connection. One
@@ -216,10 +219,10 @@ func refused(err error) bool {
 
 // counters only grow.
 type counters struct {
-	status                              [6]atomic.Int64
-	failures, aborted, refused, static_ atomic.Int64
-	bytes                               atomic.Int64
-	latency                             [12]atomic.Int64
+	status                            [6]atomic.Int64
+	failures, aborted, refused, files atomic.Int64
+	bytes                             atomic.Int64
+	latency                           [12]atomic.Int64
 }
 
 func (t *target) stats(current bool) control.ReleaseStats {
@@ -235,7 +238,7 @@ func (t *target) stats(current bool) control.ReleaseStats {
 		s.Requests += s.Status[i]
 	}
 	s.Failures, s.Aborted, s.Refused = c.failures.Load(), c.aborted.Load(), c.refused.Load()
-	s.Static, s.Bytes = c.static_.Load(), c.bytes.Load()
+	s.Static, s.Bytes = c.files.Load(), c.bytes.Load()
 	s.Requests += s.Failures + s.Aborted
 	for i := range c.latency {
 		s.Latency = append(s.Latency, c.latency[i].Load())
