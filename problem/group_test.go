@@ -7,6 +7,7 @@ import (
 	"compress/zlib"
 	"encoding/json"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,11 +134,11 @@ func TestReleaseNames(t *testing.T) {
 }
 
 func TestDSN(t *testing.T) {
-	dsn, err := DSN("abc", "http://127.0.0.1:8080/", "rms")
-	if err != nil || dsn != "http://abc@127.0.0.1:8080/rms" {
+	dsn, err := DSN("abc", "http://127.0.0.1:8080/", 4)
+	if err != nil || dsn != "http://abc@127.0.0.1:8080/4" {
 		t.Errorf("%q, %v", dsn, err)
 	}
-	if _, err := DSN("abc", "nonsense", "rms"); err == nil {
+	if _, err := DSN("abc", "nonsense", 1); err == nil {
 		t.Error("an address without a scheme passed")
 	}
 }
@@ -163,4 +164,13 @@ func FuzzEnvelope(f *testing.F) {
 			}
 		}
 	})
+}
+
+func readFile(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

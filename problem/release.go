@@ -32,17 +32,18 @@ func ParseRelease(name string) (app string, number int, ok bool) {
 	return app, n, true
 }
 
-// DSN is the SENTRY_DSN for a public key: "http://KEY@127.0.0.1:8080/PROJECT".
-// baseURL is where the intake is reached; project is a word for people, the
-// key alone decides whose an event is.
-func DSN(publicKey, baseURL, project string) (string, error) {
+// DSN is the SENTRY_DSN for a public key: "http://KEY@127.0.0.1:8080/1".
+// baseURL is where the intake is reached. project is a positive number of no
+// meaning to us, since the key alone decides whose an event is; Python's and
+// older clients refuse a DSN in which it is not a number.
+func DSN(publicKey, baseURL string, project int) (string, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", bosman.Invalid("%q is no address for error reports", baseURL).WithNext("give it as http://127.0.0.1:8080")
 	}
-	if publicKey == "" || project == "" || strings.ContainsAny(project, "/?#") {
-		return "", bosman.Invalid("an error key and a project without slashes are needed")
+	if publicKey == "" || project <= 0 {
+		return "", bosman.Invalid("a DSN needs an error key and a project number above 0")
 	}
 	u.User, u.RawQuery, u.Fragment = url.User(publicKey), "", ""
-	return strings.TrimRight(u.String(), "/") + "/" + url.PathEscape(project), nil
+	return strings.TrimRight(u.String(), "/") + "/" + strconv.Itoa(project), nil
 }

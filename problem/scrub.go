@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // filtered takes the place of what must not be stored.
@@ -26,8 +27,6 @@ var secretPairs = wordSet(`api_key private_key secret_key access_key session_id 
  database_url redis_url broker_url client_secret postgres_url`)
 
 var (
-	camel      = regexp.MustCompile(`([a-z0-9])([A-Z])`)
-	notWord    = regexp.MustCompile(`[^a-z0-9]+`)
 	cardLike   = regexp.MustCompile(`\b[3-6](?:[ -]?\d){12,18}\b`)
 	cardOnly   = regexp.MustCompile(`^[3-6]\d{12,18}$`)
 	bearer     = regexp.MustCompile(`(?i)\b(bearer|basic|digest|token)(\s+)[A-Za-z0-9._~+/=-]{6,}`)
@@ -50,10 +49,12 @@ func wordSet(s string) map[string]bool {
 type scrubber struct {
 	extra    map[string]bool
 	patterns []*regexp.Regexp
+	mu       sync.RWMutex
+	names    map[string]bool
 }
 
 func newScrubber(names []string) *scrubber {
-	s := &scrubber{extra: map[string]bool{}}
+	s := &scrubber{extra: map[string]bool{}, names: map[string]bool{}}
 	for _, n := range names {
 		if w := words(n); len(w) > 0 {
 			s.extra[strings.Join(w, "_")] = true
@@ -66,13 +67,58 @@ func newScrubber(names []string) *scrubber {
 
 // words splits a field's name: "X-Api-Key", "apiKey" and "api_key" are alike.
 func words(name string) []string {
-	return strings.FieldsFunc(notWord.ReplaceAllString(strings.ToLower(camel.ReplaceAllString(name, "${1}_${2}")), "_"), func(r rune) bool { return r == '_' })
+	var list []string
+	var word []byte
+	end := func() {
+		if len(word) > 0 {
+			list = append(list, string(word))
+			word = word[:0]
+		}
+	}
+	lower := false
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'A' && c <= 'Z':
+			if lower {
+				end()
+			}
+			word, lower = append(word, c+'a'-'A'), false
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			word, lower = append(word, c), true
+		default:
+			end()
+			lower = false
+		}
+	}
+	end()
+	return list
 }
 
+// maxNames caps the field names whose verdict is remembered.
+const maxNames = 10_000
+
+// secret says whether a field of this name holds a secret. Clients send the
+// same few hundred names over and over, so the verdicts are remembered.
 func (s *scrubber) secret(name string) bool {
 	if name == "" || len(name) > 200 {
 		return false
 	}
+	s.mu.RLock()
+	verdict, known := s.names[name]
+	s.mu.RUnlock()
+	if known {
+		return verdict
+	}
+	verdict = s.judge(name)
+	s.mu.Lock()
+	if len(s.names) < maxNames {
+		s.names[strings.Clone(name)] = verdict
+	}
+	s.mu.Unlock()
+	return verdict
+}
+
+func (s *scrubber) judge(name string) bool {
 	list := words(name)
 	whole := strings.Join(list, "_")
 	if s.extra[whole] || secretWords[whole] {
@@ -172,7 +218,8 @@ func (s *scrubber) text(t string) string {
 	if strings.Contains(t, "PRIVATE KEY-----") {
 		t = privateKey.ReplaceAllString(t, filtered)
 	}
-	if lower := strings.ToLower(t); holds(lower, "bearer", "basic", "digest", "token") {
+	lower := strings.ToLower(t)
+	if holds(lower, "bearer", "basic", "digest", "token") {
 		t = bearer.ReplaceAllStringFunc(t, func(m string) string {
 			parts := bearer.FindStringSubmatch(m)
 			if !strings.EqualFold(parts[1], "bearer") && !strings.ContainsAny(m, "0123456789=") {
@@ -182,13 +229,18 @@ func (s *scrubber) text(t string) string {
 		})
 	}
 	if strings.ContainsAny(t, ":=") || strings.Contains(t, "%3") {
-		if holds(strings.ToLower(t), "pass", "pwd", "secret", "token", "key", "auth", "session", "cvv", "cvc", "cookie") {
+		if holds(lower, stems...) {
 			t = assignment.ReplaceAllString(t, "${1}"+filtered)
+		}
+		if strings.Contains(lower, "cookie") {
 			t = cookieLine.ReplaceAllString(t, "${1}"+filtered)
 		}
 		for _, re := range s.patterns {
 			t = re.ReplaceAllString(t, "${1}"+filtered)
 		}
+	}
+	if !manyDigits(t) {
+		return t
 	}
 	return cardLike.ReplaceAllStringFunc(t, func(m string) string {
 		if luhn(m) {
@@ -196,6 +248,27 @@ func (s *scrubber) text(t string) string {
 		}
 		return m
 	})
+}
+
+// stems are what assignment looks for, to spare most strings the search.
+var stems = []string{
+	"passw", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "apikey", "access_key", "access-key", "accesskey",
+	"private_key", "private-key", "privatekey", "authorization", "sessionid", "session_key", "session-key", "sessionkey", "cvv", "cvc",
+}
+
+// manyDigits says whether s holds the 13 digits that a card number has at least.
+func manyDigits(s string) bool {
+	n := 0
+	for i := range len(s) {
+		if s[i] >= '0' && s[i] <= '9' {
+			if n++; n == 13 {
+				return true
+			}
+		} else if s[i] != ' ' && s[i] != '-' {
+			n = 0
+		}
+	}
+	return false
 }
 
 func holds(s string, any ...string) bool {
