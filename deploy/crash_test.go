@@ -1,0 +1,196 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/internal/faults"
+	"github.com/bosman-cd/bosman/internal/need"
+)
+
+// crashes are the operations that are killed at every point: what is asked,
+// which call fails, and what must serve at the end.
+var crashes = map[string]struct {
+	plan     bosman.Plan
+	instance string
+	release  int
+	fail     string
+	bad      bool // the watch finds it bad
+	serves   int
+}{
+	"deploy":              {bosman.PlanDeploy, "live", 2, "", false, 2},
+	"deploy that fails":   {bosman.PlanDeploy, "live", 2, "Check", false, 1},
+	"deploy that is bad":  {bosman.PlanDeploy, "live", 2, "", true, 1},
+	"try":                 {bosman.PlanTry, "testing-anna", 2, "", false, 2},
+	"try that fails":      {bosman.PlanTry, "testing-anna", 2, "Check", false, 0},
+	"restore":             {bosman.PlanRestore, "staging", 1, "", false, 1},
+	"restore that fails":  {bosman.PlanRestore, "staging", 1, "Check", false, 1},
+	"stop":                {bosman.PlanStop, "live", 1, "", false, 0},
+	"first staging fails": {bosman.PlanDeploy, "testing-first", 1, "Check", false, 0},
+}
+
+// child carries out one operation in dir until all are final.
+func child(dir string) error {
+	c := crashes[os.Getenv("DEPLOY_CASE")]
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	w := newWorld(dir)
+	if c.fail != "" {
+		w.on(c.fail, func(context.Context) error { return bosman.Failed("meant to fail") })
+	}
+	s, err := serve(ctx, dir, w, nil)
+	if err != nil {
+		return err
+	}
+	for {
+		open, err := w.Unfinished(ctx)
+		if err != nil {
+			return err
+		}
+		runs, err := s.Engine.Running(ctx)
+		if err != nil {
+			return err
+		}
+		if len(open) == 0 && len(runs) == 0 {
+			return s.Engine.Close(ctx)
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return fmt.Errorf("%w: %+v %+v", err, open, runs)
+		}
+	}
+}
+
+// process runs the child once and says whether it was killed.
+func process(t *testing.T, dir, name, plan string) (killed bool) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	bad := ""
+	if crashes[name].bad {
+		bad = "yes"
+	}
+	cmd.Env = append(os.Environ(), "DEPLOY_CHILD="+dir, "DEPLOY_CASE="+name, "DEPLOY_BAD="+bad, faults.Env+"="+plan, faults.Env+"_ONCE="+filepath.Join(dir, "killed"))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
+		return true
+	}
+	t.Fatalf("the child failed: %v\n%s", err, out)
+	return false
+}
+
+// prepare makes a world with the row of the operation; its run does not exist
+// yet, so that beginning it is part of what is tested.
+func prepare(t *testing.T, name string) (string, *world) {
+	t.Helper()
+	c := crashes[name]
+	w := newWorld(t.TempDir())
+	err := errors.Join(furnish(w), w.tx(func(s *state) error {
+		if _, there := s.Instances[c.instance]; !there {
+			s.Instances[c.instance] = bosman.Instance{App: "rms", Name: c.instance, Kind: bosman.KindStaging}
+		}
+		op := bosman.Operation{App: "rms", Number: 3, Instance: c.instance, Plan: c.plan, Release: c.release, State: bosman.OpQueued, By: "anna"}
+		if c.plan == bosman.PlanRestore {
+			op.Backup = 1
+			s.Backups[1] = bosman.Backup{App: "rms", Number: 1, Instance: c.instance, VerifiedAt: time.Now()}
+			s.Dumps[1] = data{Rows: []string{"dumped"}, Schema: []int{1}}
+		}
+		s.Ops[3] = op
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(w.path), w
+}
+
+func judgeCrash(t *testing.T, w *world, name string) {
+	t.Helper()
+	c, s := crashes[name], w.see()
+	wrong := s.Violations
+	if c.serves != 0 {
+		wrong = judge(s, c.instance, c.serves)
+	} else {
+		wrong = append(wrong, judge(s, "staging", 1)...)
+	}
+	want := bosman.OpDone
+	switch {
+	case c.bad:
+		want = bosman.OpReverted
+	case c.fail != "":
+		want = bosman.OpFailed
+	}
+	if op := s.Ops[3]; op.State != want {
+		wrong = append(wrong, fmt.Sprintf("d3 is %s, want %s: %+v", op.State, want, op))
+	}
+	rows := s.Data[c.instance].Rows
+	switch {
+	case c.plan == bosman.PlanRestore && c.fail == "":
+		if !slices.Equal(rows, []string{"dumped"}) || len(s.Kept) != 1 {
+			wrong = append(wrong, fmt.Sprintf("data %v, kept %v", rows, s.Kept))
+		}
+	case c.serves != 0 && !slices.Equal(rows, []string{"a", "b"}):
+		wrong = append(wrong, fmt.Sprintf("data %v", rows))
+	}
+	if c.fail != "" && len(s.Kept) != 0 {
+		wrong = append(wrong, fmt.Sprintf("kept %v", s.Kept))
+	}
+	if s.Reverts > 1 {
+		wrong = append(wrong, fmt.Sprintf("%d reverts", s.Reverts))
+	}
+	for _, v := range wrong {
+		t.Error(v)
+	}
+}
+
+// Kill the process at every point of every kind of operation, start it again,
+// and see that it ends as it would have. The points are recorded, so a new one
+// cannot be forgotten.
+func TestKillAtEveryPoint(t *testing.T) {
+	need.Slow(t, "kills a process at every point of eight operations")
+	for name := range crashes {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			dir, w := prepare(t, name)
+			record := filepath.Join(dir, "points")
+			if process(t, dir, name, "record="+record) {
+				t.Fatal("killed without a reason")
+			}
+			judgeCrash(t, w, name)
+			b, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			points := strings.Fields(string(b))
+			slices.Sort(points)
+			points = slices.Compact(points)
+			for _, p := range points {
+				dir, w := prepare(t, name)
+				if !process(t, dir, name, p+"=kill") {
+					t.Errorf("%s: not killed", p)
+				} else if process(t, dir, name, p+"=kill") {
+					t.Errorf("%s: killed twice", p)
+				}
+				if judgeCrash(t, w, name); t.Failed() {
+					t.Fatalf("after a kill at %s", p)
+				}
+			}
+			t.Logf("%d points", len(points))
+		})
+	}
+}
