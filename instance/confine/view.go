@@ -52,7 +52,7 @@ func view(s *Spec) (string, error) {
 			return "", err
 		}
 	}
-	var ours []string // folders in which mount points may be made
+	var ours []string                           // folders in which mount points may be made
 	for i := range all[:len(all)-len(mounts)] { // the tree and /tmp
 		if err := all[i].place(nil); err != nil {
 			return "", err

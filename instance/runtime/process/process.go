@@ -344,4 +344,3 @@ func label(s string) string {
 		return '_'
 	}, s)
 }
-

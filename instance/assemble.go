@@ -1,0 +1,226 @@
+package instance
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/instance/runtime"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+)
+
+// Order asks for a process set: one release as one instance.
+type Order struct {
+	ID       string // of the process set: "rms.live.d37"
+	Manifest *bosman.Manifest
+	Tree     string            // the release's tree
+	Variants []runtime.Mount   // asset variants to lay over it
+	Dir      string            // the instance's folder: DATA/instances/APP/INSTANCE
+	Hide     []string          // Bosman's DATA, the host's database sockets
+	Env      map[string]string // more variables for one command or process set; strongest of all
+	Around   Surroundings
+	Memory   int64
+}
+
+// Assemble makes the Spec of an order: the processes of the manifest (worker
+// processes of copies only where the policy says so), data folders, variants,
+// the way to the database, and templates, which are filled in under the
+// RunDir. It makes the folders it names. A web command that mentions $PORT and
+// not $BOSMAN_SOCKET gets a TCP port, kept for the process set.
+func Assemble(o Order) (runtime.Spec, error) {
+	in := o.Around.Instance
+	s := runtime.Spec{
+		ID: o.ID, App: in.App, Instance: in.Name, UID: in.UID, Tree: o.Tree, Hide: o.Hide,
+		RunDir: filepath.Join(o.Dir, "run", lastPart(o.ID)), LogDir: filepath.Join(o.Dir, "log"),
+		MemoryMax: o.Memory, OOMScore: 500, Mounts: slices.Clone(o.Variants),
+	}
+	env := Map(Environment(o.Around))
+	maps.Copy(env, o.Env)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		s.Env = append(s.Env, name+"="+env[name])
+	}
+	for _, dir := range []string{s.RunDir, s.LogDir} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return s, bosman.Unavailable("cannot make the folders of %s", o.ID).Because(err)
+		}
+	}
+	for _, d := range o.Manifest.Data {
+		host, err := dataFolder(o.Dir, d, in.UID)
+		if err != nil {
+			return s, err
+		}
+		s.Mounts = append(s.Mounts, runtime.Mount{Source: host, Target: filepath.Clean(d), Writable: true})
+	}
+	if dir, writable := databaseFolder(in.Database); dir != "" {
+		s.Mounts = append(s.Mounts, runtime.Mount{Source: dir, Target: dir, Writable: writable})
+	}
+	filled, err := FillTemplates(o.Tree, o.Manifest.Templates, env, filepath.Join(s.RunDir, "templates"), in.UID)
+	if err != nil {
+		return s, err
+	}
+	s.Mounts = append(s.Mounts, filled...)
+	s.Processes, err = processes(o, s)
+	return s, err
+}
+
+func lastPart(id string) string { return id[strings.LastIndexByte(id, '.')+1:] }
+
+// DataDir is where the files of a data: folder lie on the host.
+func DataDir(instanceDir, data string) string {
+	return filepath.Join(instanceDir, "data", filepath.Clean("/"+data))
+}
+
+func dataFolder(instanceDir, data string, uid int) (string, error) {
+	if !filepath.IsLocal(data) {
+		return "", bosman.Invalid("data: %q leads out of the app's folder", data).WithNext("name folders relative to the app, e.g. media/")
+	}
+	dir := DataDir(instanceDir, data)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", bosman.Unavailable("cannot make the data folder %s", data).Because(err)
+	}
+	if uid > 0 && os.Geteuid() == 0 {
+		if err := os.Lchown(dir, uid, uid); err != nil {
+			return "", bosman.Unavailable("cannot give the data folder %s to the instance", data).Because(err)
+		}
+	}
+	return dir, nil
+}
+
+// processes takes those of the manifest that this instance runs.
+func processes(o Order, s runtime.Spec) ([]runtime.Process, error) {
+	kind := o.Around.Instance.Kind
+	all := kind == bosman.KindLive || kind == bosman.KindStaging || o.Manifest.PolicyFor(kind).Workers
+	var out []runtime.Process
+	for name, p := range o.Manifest.Processes {
+		if name != bosman.WebProcess && !all {
+			continue
+		}
+		rp := runtime.Process{Name: name, Run: p.Run, Count: p.Count, StopTimeout: p.StopTimeout}
+		if name == bosman.WebProcess {
+			if strings.Contains(p.Run, "PORT") && !strings.Contains(p.Run, "BOSMAN_SOCKET") {
+				port, err := keptPort(s.RunDir)
+				if err != nil {
+					return nil, err
+				}
+				rp.Port = port
+			} else {
+				rp.Socket = filepath.Join(s.RunDir, "app", "web.sock")
+			}
+		}
+		out = append(out, rp)
+	}
+	slices.SortFunc(out, func(a, b runtime.Process) int { // web first
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+func rank(p runtime.Process) int {
+	if p.Name == bosman.WebProcess {
+		return 0
+	}
+	return 1
+}
+
+// keptPort is the port of a process set: chosen once, so that the set is found
+// at it again after our own restart.
+func keptPort(runDir string) (int, error) {
+	file := filepath.Join(runDir, "port")
+	b, err := os.ReadFile(file)
+	if err == nil {
+		if port, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+			return port, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return 0, bosman.Unavailable("cannot read the port of %s", filepath.Base(runDir)).Because(err)
+	}
+	port, err := FreePort()
+	if err != nil {
+		return 0, err
+	}
+	if err := atomicfile.Write(file, []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
+		return 0, bosman.Unavailable("cannot keep the port of %s", filepath.Base(runDir)).Because(err)
+	}
+	return port, nil
+}
+
+// FreePort gives a TCP port of 127.0.0.1 that nobody listens on now.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, bosman.Unavailable("there is no free port").Because(err)
+	}
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if err := l.Close(); err != nil || !ok {
+		return 0, bosman.Unavailable("there is no free port").Because(err)
+	}
+	return addr.Port, nil
+}
+
+// FillTemplates fills in the templates (source → target, both relative to the
+// release) with text/template: {{.Env.NAME}} is a variable of the
+// environment, and one that is not set is an error. The results lie in dir,
+// readable by the instance's user alone; the mounts show them at their
+// targets.
+func FillTemplates(tree string, templates, env map[string]string, dir string, uid int) (mounts []runtime.Mount, err error) {
+	if len(templates) == 0 {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return nil, bosman.Unavailable("cannot read the release").Because(err)
+	}
+	defer func() { _ = root.Close() }() // only read from
+	for _, source := range slices.Sorted(maps.Keys(templates)) {
+		target := templates[source]
+		if !filepath.IsLocal(target) {
+			return nil, bosman.Invalid("templates: %q leads out of the app's folder", target).WithNext("name files relative to the app")
+		}
+		text, err := fs.ReadFile(root.FS(), filepath.Clean(source))
+		if err != nil {
+			return nil, bosman.Failed("the template %s cannot be read from the release", source).Because(err)
+		}
+		out, err := fill(source, string(text), env)
+		if err != nil {
+			return nil, err
+		}
+		host := filepath.Join(dir, filepath.Clean("/"+target))
+		if err := os.MkdirAll(filepath.Dir(host), 0o750); err != nil {
+			return nil, bosman.Unavailable("cannot keep %s", target).Because(err)
+		}
+		if err := atomicfile.Write(host, out, 0o400); err != nil {
+			return nil, bosman.Unavailable("cannot keep %s", target).Because(err)
+		}
+		if uid > 0 && os.Geteuid() == 0 {
+			if err := os.Lchown(host, uid, uid); err != nil {
+				return nil, bosman.Unavailable("cannot give %s to the instance", target).Because(err)
+			}
+		}
+		mounts = append(mounts, runtime.Mount{Source: host, Target: filepath.Clean(target)})
+	}
+	return mounts, nil
+}
+
+func fill(name, text string, env map[string]string) ([]byte, error) {
+	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	var b bytes.Buffer
+	if err == nil {
+		err = t.Execute(&b, struct{ Env map[string]string }{env})
+	}
+	if err != nil {
+		return nil, bosman.Failed("the template %s cannot be filled in", name).Because(err).
+			WithNext(fmt.Sprintf("set what it asks for under env: or with bosman secrets set, or correct %s", name))
+	}
+	return b.Bytes(), nil
+}
