@@ -21,12 +21,15 @@ import (
 //	building ─► swapping ─► (removed)
 //	   └──────────────────► (removed, and what was built with it)
 //
-// After a crash, building is undone and swapping is finished.
+// After a crash, building is undone and swapping is finished. What a plan
+// prepared or swapped in stays as it is: see SwapIn.
 type note struct {
 	Name     string    `json:"name"` // the instance
 	Files    string    `json:"files,omitempty"`
 	Database bool      `json:"database"`
 	Swapping bool      `json:"swapping"`
+	Prepared bool      `json:"prepared,omitempty"` // complete, and left beside for SwapIn
+	Swapped  *Snapshot `json:"swapped,omitempty"`  // what SwapIn kept
 	At       time.Time `json:"at"`
 }
 
@@ -66,7 +69,17 @@ func (k *Keeper) erase(name string) error {
 // was deleted since.
 func (k *Keeper) Replace(ctx context.Context, from Snapshot, name string, into Snapshot, opt CopyOptions) (now, kept Snapshot, info bosman.CopyInfo, err error) {
 	begun := time.Now()
-	now, kept, err = k.replace(ctx, name, into, func(ctx context.Context, n note) error {
+	now, kept, err = k.replace(ctx, name, into, k.buildCopy(from, into, opt, &info))
+	if info.From == "" {
+		info.From, info.TakenAt, info.Release, info.Strategy = opt.From, begun.UTC(), opt.Release, "files"
+	}
+	info.Took = time.Since(begun)
+	return now, kept, info, err
+}
+
+// buildCopy builds a copy of from beside the data of an instance.
+func (k *Keeper) buildCopy(from, into Snapshot, opt CopyOptions, info *bosman.CopyInfo) func(context.Context, note) error {
+	return func(ctx context.Context, n note) error {
 		if n.Database {
 			if from.Database.Engine == "" {
 				return bosman.Conflict("%s has no database to copy", opt.From)
@@ -75,7 +88,7 @@ func (k *Keeper) Replace(ctx context.Context, from Snapshot, name string, into S
 			if err != nil {
 				return err
 			}
-			info = i
+			*info = i
 		}
 		if n.Files == "" {
 			return nil
@@ -83,12 +96,7 @@ func (k *Keeper) Replace(ctx context.Context, from Snapshot, name string, into S
 		tree, err := CopyTree(ctx, from.Files, nextFiles(n.Files), into.UID)
 		info.Bytes += tree.Bytes
 		return err
-	})
-	if info.From == "" {
-		info.From, info.TakenAt, info.Release, info.Strategy = opt.From, begun.UTC(), opt.Release, "files"
 	}
-	info.Took = time.Since(begun)
-	return now, kept, info, err
 }
 
 // Restore puts the content of the backup in dir in the place of the data of
@@ -102,7 +110,14 @@ func (k *Keeper) Restore(ctx context.Context, dir, name string, into Snapshot) (
 	if (m.Database != nil) != (k.Engine != nil) {
 		return now, kept, m, bosman.Conflict("the backup in %s and the app do not agree on whether there is a database", dir)
 	}
-	now, kept, err = k.replace(ctx, name, into, func(ctx context.Context, n note) error {
+	now, kept, err = k.replace(ctx, name, into, k.buildRestore(dir, m, into))
+	return now, kept, m, err
+}
+
+// buildRestore builds the content of the backup in dir beside the data of an
+// instance.
+func (k *Keeper) buildRestore(dir string, m Manifest, into Snapshot) func(context.Context, note) error {
+	return func(ctx context.Context, n note) error {
 		if n.Database {
 			db, err := k.Engine.Restore(ctx, dir, n.next())
 			if err != nil {
@@ -121,36 +136,17 @@ func (k *Keeper) Restore(ctx context.Context, dir, name string, into Snapshot) (
 		}
 		_, _, err := readArchive(ctx, filepath.Join(dir, filesFile), nextFiles(n.Files), into.UID)
 		return err
-	})
-	return now, kept, m, err
+	}
 }
 
 // replace builds beside and swaps.
 func (k *Keeper) replace(ctx context.Context, name string, into Snapshot, build func(context.Context, note) error) (now, kept Snapshot, err error) {
-	if err := bosman.CheckName("instance", name); err != nil {
-		return now, kept, err
-	}
-	n := note{Name: name, Files: into.Files, Database: k.Engine != nil, At: time.Now().UTC()}
-	if err := k.finish(ctx, name); err != nil { // what a killed run left
-		return now, kept, err
-	}
-	if err := k.write(n); err != nil {
-		return now, kept, err
-	}
-	if err := k.discard(ctx, n); err != nil { // left without a note
-		return now, kept, err
-	}
-	if err = build(ctx, n); err == nil {
-		err = k.own(ctx, n, into.UID)
-	}
-	if err == nil {
-		err = faults.Point("database.replace.built")
-	}
+	n, err := k.begin(ctx, name, into)
 	if err != nil {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		err = diskError("build the data beside the old", into.Files, err)
-		return now, kept, errors.Join(err, k.discard(end, n), k.erase(name))
+		return now, kept, err
+	}
+	if err := k.build(ctx, n, into, build); err != nil {
+		return now, kept, err
 	}
 	n.Swapping = true
 	if err := k.write(n); err != nil {
@@ -168,6 +164,40 @@ func (k *Keeper) replace(ctx context.Context, name string, into Snapshot, build 
 		now.Database, err = k.Engine.Find(ctx, name)
 	}
 	return now, kept, err
+}
+
+// begin notes that data is built beside that of the instance name, and
+// removes what was left there.
+func (k *Keeper) begin(ctx context.Context, name string, into Snapshot) (note, error) {
+	n := note{Name: name, Files: into.Files, Database: k.Engine != nil, At: time.Now().UTC()}
+	if err := bosman.CheckName("instance", name); err != nil {
+		return n, err
+	}
+	if err := k.finish(ctx, name); err != nil { // what a killed run left
+		return n, err
+	}
+	if err := k.write(n); err != nil {
+		return n, err
+	}
+	return n, k.discard(ctx, n) // left without a note, or prepared and never wanted
+}
+
+// build builds beside; what fails leaves nothing.
+func (k *Keeper) build(ctx context.Context, n note, into Snapshot, build func(context.Context, note) error) error {
+	err := build(ctx, n)
+	if err == nil {
+		err = k.own(ctx, n, into.UID)
+	}
+	if err == nil {
+		err = faults.Point("database.replace.built")
+	}
+	if err == nil {
+		return nil
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	err = diskError("build the data beside the old", into.Files, err)
+	return errors.Join(err, k.discard(end, n), k.erase(n.Name))
 }
 
 func (k *Keeper) own(ctx context.Context, n note, uid int) error {
@@ -222,6 +252,9 @@ func (k *Keeper) swap(ctx context.Context, n note) (kept Snapshot, err error) {
 	if err := faults.Point("database.replace.files"); err != nil {
 		return kept, err
 	}
+	if n.Prepared {
+		return kept, nil // the note goes on: see SwapIn
+	}
 	return kept, k.erase(n.Name)
 }
 
@@ -266,6 +299,9 @@ func (k *Keeper) finish(ctx context.Context, name string) error {
 	var n note
 	if err := json.Unmarshal(b, &n); err != nil || n.Name != name {
 		return bosman.Internal("the note %s cannot be read", k.notePath(name)).Because(err)
+	}
+	if n.Prepared || n.Swapped != nil {
+		return nil // a plan goes on with it
 	}
 	if n.Swapping {
 		logger(k.Log).Info("a swap of data is finished after a crash", "instance", name)

@@ -32,9 +32,13 @@ type World struct {
 // Maker makes the world of an app. t is nil in a child process.
 type Maker func(app string) (World, error)
 
-// Test judges an engine. app begins the names of the apps it makes.
-func Test(t *testing.T, app string, mk Maker) {
-	s := suite{app: app, mk: mk}
+// Verbs are what is killed at each of its points.
+func Verbs() []string { return []string{"backup", "restore", "replace"} }
+
+// Test judges an engine. app begins the names of the apps it makes; the verbs
+// are killed at each of their points.
+func Test(t *testing.T, app string, mk Maker, verbs ...string) {
+	s := suite{app: app, mk: mk, verbs: verbs}
 	t.Run("create", s.create)
 	t.Run("names", s.names)
 	t.Run("copy", s.copy)
@@ -50,6 +54,8 @@ type suite struct {
 	app string
 	mk  Maker
 	n   int
+
+	verbs []string
 }
 
 // world makes a world whose databases are dropped at the end of t.
@@ -269,7 +275,16 @@ func (s *suite) copy(t *testing.T) {
 func (s *suite) swap(t *testing.T) {
 	w, _ := s.world(t)
 	old := w.create(t, w.Engine, "live", 1)
-	next := w.create(t, w.Engine, database.Beside("live", database.TagNext), 2)
+	source := w.create(t, w.Engine, "source", 2)
+	copied := func(name string) bosman.Database {
+		t.Helper()
+		d, _, err := w.Engine.Copy(t.Context(), source, database.Beside(name, database.TagNext), database.CopyOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	next := copied("live")
 	held, err := w.Open(old)
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +306,7 @@ func (s *suite) swap(t *testing.T) {
 		t.Errorf("kept %+v, %v", in.Rows, err)
 	}
 	all, err := w.Engine.List(t.Context())
-	if err != nil || len(all) != 2 {
+	if err != nil || len(all) != 3 {
 		t.Fatalf("listed %+v, %v", all, err)
 	}
 	for _, x := range all {
@@ -305,10 +320,10 @@ func (s *suite) swap(t *testing.T) {
 	if n := w.rows(old); n != 1 {
 		t.Errorf("swapped back it holds %d rows", n)
 	}
-	third := w.create(t, w.Engine, database.Beside("new", database.TagNext), 3)
+	third := copied("new")
 	place, err := w.Engine.Find(t.Context(), "new")
 	wantKind(t, "an empty place", err, bosman.KindNotFound)
-	if kept, err := w.Engine.Swap(t.Context(), place, third); err != nil || kept.Name != "" || w.rows(place) != 3 {
+	if kept, err := w.Engine.Swap(t.Context(), place, third); err != nil || kept.Name != "" || w.rows(place) != 2 {
 		t.Errorf("into an empty place: kept %+v, %v", kept, err)
 	}
 }

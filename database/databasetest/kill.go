@@ -77,7 +77,7 @@ func (w World) do(ctx context.Context, j job) error {
 
 // kill kills a process at each point of each verb and looks what is left.
 func (s *suite) kill(t *testing.T) {
-	for _, verb := range []string{"backup", "restore", "replace"} {
+	for _, verb := range s.verbs {
 		t.Run(verb, func(t *testing.T) {
 			w, app := s.world(t)
 			points := s.points(t, w, app, verb)

@@ -228,6 +228,9 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 	if err != nil {
 		return bosman.Database{}, info, err
 	}
+	if opt.Accept != nil && !opt.Accept(opt.Release) {
+		return bosman.Database{}, info, tooNew(from, opt.Release)
+	}
 	dir, err := os.MkdirTemp(e.home.tmpDir(), "copy")
 	if err != nil {
 		return bosman.Database{}, info, ioError("make a folder for the dump", e.home.Dir, err)

@@ -105,13 +105,13 @@ func (e *Engine) begin(ctx context.Context, name string) (db bosman.Database, re
 	}
 	db = e.home.database(databaseName(e.app, name), loginRole(e.app, name))
 	making = databaseName(e.app, database.Beside(name, database.TagMaking))
-	release, err = e.home.claim(ctx, db.Name)
+	free, err := e.home.claim(ctx, db.Name)
 	if err != nil {
 		return db, nil, "", err
 	}
 	defer func() {
 		if err != nil {
-			release()
+			free()
 		}
 	}()
 	taken, err := e.home.exists(ctx, db.Name)
@@ -124,7 +124,7 @@ func (e *Engine) begin(ctx context.Context, name string) (db bosman.Database, re
 	if err := e.home.dropDatabase(ctx, making); err != nil {
 		return db, nil, "", err
 	}
-	return db, release, making, e.roles(ctx, name)
+	return db, free, making, e.roles(ctx, name)
 }
 
 // abandon drops what could not be finished, also when ctx has ended.

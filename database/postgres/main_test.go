@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bosman-cd/bosman/database/databasetest"
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
@@ -30,8 +32,11 @@ var shared struct {
 const childEnv = "BOSMAN_TEST_CLUSTERS"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		os.Exit(child())
+	if code, ok := databasetest.Child(childWorld); ok {
+		os.Exit(code)
+	}
+	if dir := os.Getenv(janitorEnv); dir != "" {
+		os.Exit(janitor(dir))
 	}
 	code := m.Run()
 	if err := tearDown(); err != nil {
@@ -39,6 +44,51 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// janitorEnv names the folder that a process of its own clears when the tests
+// have ended in whatever way, a panic or a kill included.
+const janitorEnv = "BOSMAN_TEST_JANITOR"
+
+// watch starts the janitor of dir: it sees its standard input end with us.
+func watch(dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), janitorEnv+"="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	watched = append(watched, pipe)
+	return cmd.Start() // never waited for: it outlives us
+}
+
+// watched stay open until this process ends.
+var watched []io.Closer
+
+func janitor(dir string) int {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return 1
+	}
+	clusters, err := filepath.Glob(filepath.Join(dir, "*", "secret"))
+	if err != nil {
+		return 1
+	}
+	for _, secret := range clusters {
+		c := &Cluster{Dir: filepath.Dir(secret)}
+		c.SocketDir = c.shortSocketDir()
+		if err := remove(c); err != nil {
+			return 1
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return 1
+	}
+	return 0
 }
 
 func tearDown() error {
@@ -101,13 +151,19 @@ func clusters(t testing.TB) (main, scratch *Cluster) {
 	return shared.main, shared.scratch
 }
 
-// openTemp makes a folder that the server's user can enter.
+// openTemp makes a folder that the server's user can enter; in memory where
+// that can be, for syncing to a busy disk takes most of the time of such
+// tests and nothing here outlives a power cut.
 func openTemp() (string, error) {
-	dir, err := os.MkdirTemp("", "bosman-pg-")
+	root := os.TempDir()
+	if os.Geteuid() == 0 && !noRoom("/dev/shm") {
+		root = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(root, "bosman-pg-")
 	if err != nil {
 		return "", err
 	}
-	return dir, os.Chmod(dir, 0o755)
+	return dir, errors.Join(os.Chmod(dir, 0o755), watch(dir))
 }
 
 // ownCluster gives a cluster of this test's own, removed at its end.
@@ -184,5 +240,3 @@ func kill(t testing.TB, pid int, sig syscall.Signal) {
 }
 
 func cleanCtx() context.Context { return context.Background() }
-
-func child() int { return 2 }

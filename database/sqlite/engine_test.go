@@ -30,5 +30,5 @@ func maker(root string) databasetest.Maker {
 func TestSuite(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(rootEnv, root)
-	databasetest.Test(t, "lite", maker(root))
+	databasetest.Test(t, "lite", maker(root), databasetest.Verbs()...)
 }
