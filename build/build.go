@@ -17,7 +17,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build/sandbox"
@@ -108,13 +107,12 @@ type Sandbox interface {
 	Version() string
 }
 
-// Cancelled is the cause of a cancelled build: who and why.
+// Cancelled is the cause of the end of a cancelled build's context.
 type Cancelled struct {
-	By  string // a person, or "bosman"
-	Why string // "a newer push of c12"
+	Reason string // one sentence: who and why
 }
 
-func (c *Cancelled) Error() string { return fmt.Sprintf("cancelled by %s: %s", c.By, c.Why) }
+func (c *Cancelled) Error() string { return c.Reason }
 
 // ErrInterrupted says that Bosman is stopping: the build is not final and is
 // run again at the next start.

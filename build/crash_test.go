@@ -205,3 +205,43 @@ func TestStopInterruptsAndTheNextLifeGoesOn(t *testing.T) {
 		w.want(w.mem.build(b.Number), bosman.BuildGreen)
 	}
 }
+
+// TestWithoutRoot: a Bosman that is not root still builds in a sandbox, by a
+// user namespace, and tests on a copy.
+func TestWithoutRoot(t *testing.T) {
+	w := newBench(t)
+	b := w.commit(map[string]string{"bosman.yaml": `
+build: [{name: env, run: "id -u > who; ls /home /root /var/lib; true", inputs: [in], outputs: [who]}]
+test: [{name: unit, run: "grep 65534 who && echo x >> who"}]
+`, "in": "1"})
+	if err := w.mem.add(b); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(w.data)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "life")
+	if err := copyTree(self, program, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := give(dir, 65534); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, lifeEnv + "=" + dir}
+	cmd.Dir, cmd.Stderr = dir, testWriter{t}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	w.want(w.mem.build(b.Number), bosman.BuildGreen)
+	if got := read(t, w.store.Tree("shop", 1)+"/who"); got != "65534\n" {
+		t.Errorf("the release holds %q", got)
+	}
+	if strings.Contains(w.log(b.Number), "without a sandbox") || strings.Contains(w.log(b.Number), "postgresql") {
+		t.Errorf("log: %s", w.log(b.Number))
+	}
+}

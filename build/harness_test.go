@@ -131,27 +131,16 @@ func (m *memory) NextQueued(context.Context) (*bosman.Build, error) {
 	return nil, nil
 }
 
-func (m *memory) Unfinished(_ context.Context, app string, change int) ([]bosman.Build, error) {
+func (m *memory) Interrupted(context.Context) ([]bosman.Build, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []bosman.Build
 	for _, b := range m.Builds {
-		if app == "" && b.State == bosman.BuildRunning || app == b.App && change == b.Change && !b.State.Final() {
+		if b.State == bosman.BuildRunning {
 			out = append(out, b)
 		}
 	}
 	return out, nil
-}
-
-func (m *memory) CancelQueued(_ context.Context, app string, n int, reason string) (bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i := m.index(app, n)
-	if i < 0 || m.Builds[i].State != bosman.BuildQueued {
-		return false, nil
-	}
-	m.Builds[i].State, m.Builds[i].Reason = bosman.BuildCancelled, reason
-	return true, m.store()
 }
 
 func (m *memory) build(n int) bosman.Build {

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,11 +15,9 @@ type QueueRecords interface {
 	// NextQueued takes the oldest queued build: it is running now, with
 	// StartedAt set. Two callers never get the same. nil: nothing is queued.
 	NextQueued(ctx context.Context) (*bosman.Build, error)
-	// Unfinished gives the builds of an app's change that are queued or running,
-	// oldest first; with app "" the running ones of all apps.
-	Unfinished(ctx context.Context, app string, change int) ([]bosman.Build, error)
-	// CancelQueued makes a queued build cancelled; false if it is not queued.
-	CancelQueued(ctx context.Context, app string, number int, reason string) (bool, error)
+	// Interrupted gives the builds that are running, oldest first. It is asked
+	// once, before any build is taken: they were running when Bosman ended.
+	Interrupted(ctx context.Context) ([]bosman.Build, error)
 }
 
 // Runs runs one build to its end: a *Runner.
@@ -29,7 +26,9 @@ type Runs interface {
 }
 
 // Queue gives queued builds to workers. It wakes by event, not by clock; its
-// memory is QueueRecords, so that a restart loses nothing.
+// memory is QueueRecords, so that a restart loses nothing. Which builds a newer
+// push makes needless is the caller's to decide, by change, never by branch
+// name; the Queue ends those that run.
 type Queue struct {
 	records QueueRecords
 	runs    Runs
@@ -39,7 +38,8 @@ type Queue struct {
 
 	mu      sync.Mutex
 	running map[buildKey]context.CancelCauseFunc
-	late    map[buildKey]*Cancelled // cancels that came between taking a build and running it
+	taking  int                     // builds that may be taken and are not in running yet
+	late    map[buildKey]*Cancelled // cancels that came for one of those
 }
 
 type buildKey struct {
@@ -69,6 +69,9 @@ func (q *Queue) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	q.mu.Lock()
+	q.taking += len(left)
+	q.mu.Unlock()
 	pending := make(chan bosman.Build, len(left))
 	for _, b := range left {
 		pending <- b
@@ -94,7 +97,7 @@ func (q *Queue) Run(ctx context.Context) error {
 // left gives the builds a former life left running.
 func (q *Queue) left(ctx context.Context) ([]bosman.Build, error) {
 	for {
-		left, err := q.records.Unfinished(ctx, "", 0)
+		left, err := q.records.Interrupted(ctx)
 		if err == nil {
 			return left, nil
 		}
@@ -118,7 +121,13 @@ func (q *Queue) Wake() {
 
 func (q *Queue) work(ctx context.Context, slot int) {
 	for ctx.Err() == nil {
+		q.mu.Lock()
+		q.taking++
+		q.mu.Unlock()
 		b, err := q.records.NextQueued(ctx)
+		if b == nil {
+			q.taken(nil)
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				q.log.Error("the next build cannot be taken", "error", err)
@@ -138,19 +147,15 @@ func (q *Queue) work(ctx context.Context, slot int) {
 }
 
 func (q *Queue) runOne(ctx context.Context, b bosman.Build, slot int) {
-	key := buildKey{b.App, b.Number}
 	for {
 		bctx, cancel := context.WithCancelCause(ctx)
-		q.mu.Lock()
-		q.running[key] = cancel
-		if why := q.late[key]; why != nil {
-			cancel(why)
-			delete(q.late, key)
-		}
-		q.mu.Unlock()
+		q.start(b, cancel)
 		done, err := q.runs.Run(bctx, b, slot)
 		q.mu.Lock()
-		delete(q.running, key)
+		delete(q.running, buildKey{b.App, b.Number})
+		if err != nil {
+			q.taking++ // it may run again
+		}
 		q.mu.Unlock()
 		cancel(nil)
 		if err == nil {
@@ -158,70 +163,52 @@ func (q *Queue) runOne(ctx context.Context, b bosman.Build, slot int) {
 			return
 		}
 		if ctx.Err() != nil || errors.Is(err, ErrInterrupted) {
+			q.taken(nil)
 			return
 		}
 		q.log.Error("the end of a build could not be saved; it is run again", "app", b.App, "build", b.Number, "error", err)
 		if !pause(ctx, 5*time.Second) {
+			q.taken(nil)
 			return
 		}
 	}
 }
 
-// Added is called after a build has been queued (its row is saved): older
-// builds of the same change, queued or running, are cancelled, and a worker
-// wakes. Builds of main are never cancelled by newer ones. The key is the
-// change's number: two forks may use one branch name.
-func (q *Queue) Added(ctx context.Context, b bosman.Build) error {
-	defer q.Wake()
-	if b.Change == 0 {
-		return nil
+// start notes that b runs, and ends it at once if it was cancelled meanwhile.
+func (q *Queue) start(b bosman.Build, cancel context.CancelCauseFunc) {
+	key := buildKey{b.App, b.Number}
+	q.mu.Lock()
+	q.running[key] = cancel
+	if why := q.late[key]; why != nil {
+		cancel(why)
 	}
-	older, err := q.records.Unfinished(ctx, b.App, b.Change)
-	if err != nil {
-		return err
-	}
-	why := fmt.Sprintf("a newer push of %s (%s)", bosman.Ref(bosman.LetterChange, b.Change), bosman.Ref(bosman.LetterBuild, b.Number))
-	for _, o := range older {
-		if o.Number >= b.Number {
-			continue
-		}
-		if err := q.Cancel(ctx, o.App, o.Number, &Cancelled{By: "bosman", Why: why}); err != nil && bosman.KindOf(err) != bosman.KindConflict {
-			return err
-		}
-	}
-	return nil
+	q.mu.Unlock()
+	q.taken(&key)
 }
 
-// Cancel ends a queued or running build. KindConflict: it is final already.
-func (q *Queue) Cancel(ctx context.Context, app string, number int, why *Cancelled) error {
-	ok, err := q.records.CancelQueued(ctx, app, number, why.Error())
-	if err != nil || ok {
-		return err
-	}
-	key := buildKey{app, number}
+// taken notes that one build less is being taken; key is the one that now runs.
+func (q *Queue) taken(key *buildKey) {
 	q.mu.Lock()
-	cancel := q.running[key]
-	if cancel == nil {
-		q.late[key] = why // taken by a worker that has not begun, or final
+	defer q.mu.Unlock()
+	if q.taking--; q.taking == 0 {
+		clear(q.late)
+	} else if key != nil {
+		delete(q.late, *key)
 	}
-	q.mu.Unlock()
-	if cancel != nil {
+}
+
+// Cancel ends a running build; reason, one sentence with who and why, becomes
+// its Reason. The caller has saved a queued build as cancelled before; for that
+// one and for a final one Cancel does nothing.
+func (q *Queue) Cancel(app string, number int, reason string) {
+	key, why := buildKey{app, number}, &Cancelled{Reason: reason}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cancel := q.running[key]; cancel != nil {
 		cancel(why)
-		return nil
+	} else if q.taking > 0 {
+		q.late[key] = why
 	}
-	running, err := q.records.Unfinished(ctx, "", 0)
-	if err != nil {
-		return err
-	}
-	for _, b := range running {
-		if b.App == app && b.Number == number {
-			return nil // its worker will find the cancel
-		}
-	}
-	q.mu.Lock()
-	delete(q.late, key)
-	q.mu.Unlock()
-	return bosman.Conflict("build %s of %s has ended", bosman.Ref(bosman.LetterBuild, number), app)
 }
 
 // pause waits; false if ctx ended first.

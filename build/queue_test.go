@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -24,6 +25,7 @@ type holder struct {
 	most    int
 	now     int
 	release chan struct{}
+	fail    int // so many ends cannot be saved
 }
 
 func (h *holder) Run(ctx context.Context, b bosman.Build, _ int) (bosman.Build, error) {
@@ -37,6 +39,13 @@ func (h *holder) Run(ctx context.Context, b bosman.Build, _ int) (bosman.Build, 
 		h.now--
 		h.mu.Unlock()
 	}()
+	h.mu.Lock()
+	h.fail--
+	failing := h.fail >= 0
+	h.mu.Unlock()
+	if failing {
+		return b, bosman.Unavailable("the end of the build could not be saved")
+	}
 	var cancelled *Cancelled
 	select {
 	case <-h.release:
@@ -56,10 +65,9 @@ func (h *holder) count() int {
 	return len(h.started)
 }
 
-func TestQueueCancelsOlderBuildsOfTheSameChangeOnly(t *testing.T) {
-	mem := openMemory(t, filepath.Join(t.TempDir(), "memory.json"))
-	h := &holder{mem: mem, release: make(chan struct{})}
-	q := NewQueue(mem, h, 2, nil)
+// runQueue runs q until the test ends or stop is called.
+func runQueue(t testing.TB, q *Queue) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -67,53 +75,101 @@ func TestQueueCancelsOlderBuildsOfTheSameChangeOnly(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	add := func(n, change int, branch string) {
-		t.Helper()
-		b := bosman.Build{App: "shop", Number: n, Change: change, Branch: branch}
-		if err := mem.add(b); err != nil {
+	stop = sync.OnceFunc(func() {
+		cancel()
+		done.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestQueueCancelsOneBuildOnly(t *testing.T) {
+	mem := openMemory(t, filepath.Join(t.TempDir(), "memory.json"))
+	h := &holder{mem: mem, release: make(chan struct{})}
+	q := NewQueue(mem, h, 2, nil)
+	stop := runQueue(t, q)
+	for n := 1; n <= 4; n++ { // two forks with the same branch name, and main
+		if err := mem.add(bosman.Build{App: "shop", Number: n, Change: n % 3, Branch: "fix"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := q.Added(ctx, b); err != nil {
-			t.Fatal(err)
-		}
+		q.Wake()
 	}
-	add(1, 7, "fix")
-	add(2, 8, "fix") // another fork, the same branch name
-	eventually(t, "both run", func() bool { return h.count() == 2 })
-	add(3, 7, "fix")
+	eventually(t, "two run", func() bool { return h.count() == 2 })
+	q.Cancel("shop", 1, "cancelled by bosman: a newer push of c1")
+	q.Cancel("shop", 4, "it is queued: the caller's business")
+	q.Cancel("another", 2, "another app's")
 	eventually(t, "1 is cancelled and 3 runs", func() bool { return mem.build(1).State == bosman.BuildCancelled && h.count() == 3 })
-	if r := mem.build(1).Reason; r != "cancelled by bosman: a newer push of c7 (b3)" {
+	if r := mem.build(1).Reason; r != "cancelled by bosman: a newer push of c1" {
 		t.Errorf("reason %q", r)
 	}
 	if s := mem.build(2).State; s != bosman.BuildRunning {
 		t.Errorf("the other fork's build is %s", s)
 	}
-	add(4, 0, "main")
-	add(5, 0, "main")
-	add(6, 9, "x")
-	add(7, 9, "x")
-	if s := mem.build(6).State; s != bosman.BuildCancelled {
-		t.Errorf("the queued older build is %s", s)
-	}
-	if a, b := mem.build(4).State, mem.build(5).State; a == bosman.BuildCancelled || b == bosman.BuildCancelled {
-		t.Errorf("builds of main are %s and %s", a, b)
-	}
-	if err := q.Cancel(ctx, "shop", 2, &Cancelled{By: "anna", Why: "not needed"}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "2 is cancelled", func() bool { return mem.build(2).State == bosman.BuildCancelled })
-	if err := q.Cancel(ctx, "shop", 2, &Cancelled{By: "anna", Why: "again"}); bosman.KindOf(err) != bosman.KindConflict {
-		t.Errorf("cancelled twice: %v", err)
-	}
 	close(h.release)
 	eventually(t, "the rest is green", func() bool {
-		return !slices.ContainsFunc([]int{3, 4, 5, 7}, func(n int) bool { return mem.build(n).State != bosman.BuildGreen })
+		return !slices.ContainsFunc([]int{2, 3, 4}, func(n int) bool { return mem.build(n).State != bosman.BuildGreen })
 	})
-	cancel()
-	done.Wait()
+	stop()
 	if h.most != 2 {
 		t.Errorf("%d builds at once", h.most)
 	}
+	if len(q.late) > 0 || q.taking != 0 {
+		t.Errorf("kept: %v, %d", q.late, q.taking)
+	}
+}
+
+// slowMemory takes long to give a build, so that a cancel comes in between.
+type slowMemory struct {
+	*memory
+	given chan struct{}
+	goOn  chan struct{}
+}
+
+func (s *slowMemory) NextQueued(ctx context.Context) (*bosman.Build, error) {
+	b, err := s.memory.NextQueued(ctx)
+	if b != nil {
+		s.given <- struct{}{}
+		<-s.goOn
+	}
+	return b, err
+}
+
+func TestQueueCancelBetweenTakingAndRunning(t *testing.T) {
+	mem := openMemory(t, filepath.Join(t.TempDir(), "memory.json"))
+	if err := mem.add(bosman.Build{App: "shop", Number: 1}); err != nil {
+		t.Fatal(err)
+	}
+	slow := &slowMemory{mem, make(chan struct{}), make(chan struct{})}
+	q := NewQueue(slow, &holder{mem: mem, release: make(chan struct{})}, 1, nil)
+	runQueue(t, q)
+	<-slow.given
+	q.Cancel("shop", 1, "cancelled by anna")
+	close(slow.goOn)
+	eventually(t, "it is cancelled", func() bool { return mem.build(1).State == bosman.BuildCancelled })
+}
+
+// A build whose end cannot be saved is not forgotten.
+func TestQueueTriesAgainWhenTheEndCannotBeSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := openMemory(t, filepath.Join(t.TempDir(), "memory.json"))
+		if err := mem.add(bosman.Build{App: "shop", Number: 1}); err != nil {
+			t.Fatal(err)
+		}
+		h := &holder{mem: mem, release: make(chan struct{}), fail: 3}
+		close(h.release)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		q := NewQueue(mem, h, 1, nil)
+		go func() { done <- q.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if s := mem.build(1).State; s != bosman.BuildGreen || h.count() != 4 {
+			t.Errorf("%s after %d attempts", s, h.count())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestQueueBurst(t *testing.T) {
@@ -127,28 +183,19 @@ func TestQueueBurst(t *testing.T) {
 	}
 	_ = b
 	q := NewQueue(w.mem, w.runner, 2, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		if err := q.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	stop := runQueue(t, q)
 	begun := time.Now()
 	for _, b := range builds {
 		if err := w.mem.add(b); err != nil {
 			t.Fatal(err)
 		}
-		if err := q.Added(ctx, b); err != nil {
-			t.Fatal(err)
-		}
+		q.Wake()
 	}
 	eventually(t, "all 20 are green", func() bool {
 		return !slices.ContainsFunc(builds, func(b bosman.Build) bool { return w.mem.build(b.Number).State != bosman.BuildGreen })
 	})
 	t.Logf("20 pushes in %s", time.Since(begun))
-	cancel()
-	done.Wait()
+	stop()
 	nothingLeft(t, w)
 }
 
@@ -165,13 +212,7 @@ func BenchmarkDelivery(b *testing.B) {
 		}
 	}
 	q := NewQueue(w.mem, w.runner, 2, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		if err := q.Run(ctx); err != nil {
-			b.Error(err)
-		}
-	})
+	stop := runQueue(b, q)
 	var ours, bare []float64
 	for i := 0; b.Loop(); i++ {
 		next := w.commit(map[string]string{"in": fmt.Sprint(i)})
@@ -179,9 +220,7 @@ func BenchmarkDelivery(b *testing.B) {
 		if err := w.mem.add(next); err != nil {
 			b.Fatal(err)
 		}
-		if err := q.Added(ctx, next); err != nil {
-			b.Fatal(err)
-		}
+		q.Wake()
 		<-ended
 		ours = append(ours, float64(time.Since(begun).Microseconds())/1000)
 
@@ -196,8 +235,7 @@ func BenchmarkDelivery(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	cancel()
-	done.Wait()
+	stop()
 	b.ReportMetric(median(ours), "ms-to-final")
 	b.ReportMetric(median(bare), "ms-bare")
 	b.ReportMetric(median(ours)/median(bare), "ratio")

@@ -62,6 +62,7 @@ type run struct {
 	slot    int
 	work    string // DATA/work/APP/bN, removed at the end
 	out     *Log
+	log     *slog.Logger
 	secrets map[string]string
 	mask    *masker
 	rel     bosman.Release
@@ -84,10 +85,11 @@ func (r *Runner) Run(ctx context.Context, b bosman.Build, slot int) (bosman.Buil
 		Runner: r, b: b, slot: slot, uid: sandbox.UID(slot, b.Trust),
 		work: filepath.Join(r.Data, "work", b.App, bosman.Ref(bosman.LetterBuild, b.Number)),
 	}
-	if u.Log == nil {
-		u.Log = slog.New(slog.DiscardHandler)
+	u.log = slog.New(slog.DiscardHandler)
+	if r.Log != nil {
+		u.log = r.Log
 	}
-	u.Log = u.Log.With("app", b.App, "build", b.Number)
+	u.log = u.log.With("app", b.App, "build", b.Number)
 	again := exists(LogPath(r.Data, b.App, b.Number))
 	u.b.State, u.b.Steps, u.b.Report, u.b.Reason = bosman.BuildRunning, nil, nil, ""
 	if u.b.StartedAt.IsZero() {
@@ -104,7 +106,7 @@ func (r *Runner) Run(ctx context.Context, b bosman.Build, slot int) (bosman.Buil
 func (u *run) guarded(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			u.Log.Error("the build met a defect", "panic", p, "stack", string(debug.Stack()))
+			u.log.Error("the build met a defect", "panic", p, "stack", string(debug.Stack()))
 			err = bosman.Internal("the build met a defect of Bosman").Because(fmt.Errorf("%v", p))
 		}
 	}()
@@ -115,7 +117,7 @@ func (u *run) guarded(ctx context.Context) (err error) {
 func (u *run) prepare(again bool) error {
 	if again {
 		if n := sandbox.KillMarked(u.mark()); n > 0 {
-			u.Log.Warn("killed what an interrupted build left", "processes", n)
+			u.log.Warn("killed what an interrupted build left", "processes", n)
 		}
 	}
 	if err := os.RemoveAll(u.work); err != nil {
@@ -340,16 +342,10 @@ func (u *run) finish(ctx context.Context, err error) (bosman.Build, error) {
 		u.out.Say("%s", verdictLine(u.b))
 	}
 	if u.b.State == bosman.BuildGreen || u.b.State == bosman.BuildRed {
-		if u.after(ctx); ctx.Err() != nil {
-			u.judge(ctx, context.Cause(ctx))
-		}
-		if u.b.State == bosman.BuildRunning {
-			u.clean()
-			return u.b, ErrInterrupted
-		}
+		u.after(ctx)
 	}
 	if err := u.markRelease(ctx); err != nil {
-		u.Log.Error("the release's tests could not be saved", "error", err)
+		u.log.Error("the release's tests could not be saved", "error", err)
 		u.b.State, u.b.Reason = bosman.BuildError, bosman.AsError(err).Error()
 	}
 	u.clean()
@@ -368,12 +364,12 @@ func (u *run) judge(ctx context.Context, err error) {
 	switch cause := context.Cause(ctx); {
 	case errors.As(cause, &cancelled):
 		u.b.State, u.b.Reason = bosman.BuildCancelled, cancelled.Error()
-	case ctx.Err() != nil:
-		u.b.State = bosman.BuildRunning
-	case err == nil:
+	case err == nil: // also when Bosman is being stopped: the work is done
 		u.b.State = bosman.BuildGreen
 	case errors.As(err, &failed):
 		u.b.State, u.b.Reason = bosman.BuildRed, failed.reason
+	case ctx.Err() != nil:
+		u.b.State = bosman.BuildRunning
 	default:
 		u.b.State, u.b.Reason = bosman.BuildError, bosman.AsError(u.host("the build could not be run", err)).Error()
 	}
@@ -424,7 +420,7 @@ func (u *run) retry(ctx context.Context, save func(context.Context) error) error
 		if err = save(ctx); err == nil {
 			return nil
 		}
-		u.Log.Warn("the end of the build could not be saved yet", "error", err)
+		u.log.Warn("the end of the build could not be saved yet", "error", err)
 		time.Sleep(pause)
 	}
 	return bosman.Unavailable("the end of build %s could not be saved", bosman.Ref(bosman.LetterBuild, u.b.Number)).Because(err)
@@ -432,12 +428,12 @@ func (u *run) retry(ctx context.Context, save func(context.Context) error) error
 
 func (u *run) clean() {
 	if err := os.RemoveAll(u.work); err != nil {
-		u.Log.Warn("the workspace could not be removed", "error", err)
+		u.log.Warn("the workspace could not be removed", "error", err)
 	}
 	if u.out == nil {
 		return
 	}
 	if err := u.out.Close(); err != nil {
-		u.Log.Warn("the log could not be written to its end", "error", err)
+		u.log.Warn("the log could not be written to its end", "error", err)
 	}
 }

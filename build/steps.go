@@ -31,6 +31,7 @@ func (u *run) make(ctx context.Context, identity bosman.Release) error {
 	if info, err := os.Stat(u.base()); err != nil || !info.IsDir() {
 		return &red{fmt.Sprintf("%s: root: %q is not a folder of the repository", bosman.ManifestFile, u.m.Root)}
 	}
+	u.warnUncached()
 	variants := map[string]map[string]string{}
 	shared := map[string][]string{} // key → outputs
 	previous := ""
@@ -89,6 +90,21 @@ func (u *run) seal(ctx context.Context, rel bosman.Release, variants map[string]
 	u.rel, u.b.Release = rel, rel.Number
 	u.out.Say("sealed release %s (%.1f MB): it can be tried now", bosman.Ref(bosman.LetterRelease, n), float64(rel.Bytes)/1e6)
 	return u.save(ctx)
+}
+
+// warnUncached says which steps name inputs in vain.
+func (u *run) warnUncached() {
+	open := ""
+	for _, s := range u.m.Build {
+		switch {
+		case len(s.Inputs) == 0 || len(s.Outputs) == 0:
+			if open == "" {
+				open = s.Name
+			}
+		case open != "":
+			u.out.Say("%s comes from the cache only for the same tree, because %s, before it, does not name both inputs: and outputs:", s.Name, open)
+		}
+	}
 }
 
 type stepKey struct {
@@ -402,7 +418,7 @@ func (u *run) precompile(ctx context.Context) {
 exec $py -m compileall -q -x '/node_modules/' /app >/dev/null 2>&1`
 	cmd, err := u.command(u.m.Env, text)
 	if err != nil {
-		u.Log.Warn("bytecode was not made", "error", err)
+		u.log.Warn("bytecode was not made", "error", err)
 		return
 	}
 	if cmd.Out = u.out.output("bytecode", nil); u.Sandbox.Degraded() != "" {
@@ -410,7 +426,7 @@ exec $py -m compileall -q -x '/node_modules/' /app >/dev/null 2>&1`
 	}
 	cmd.Timeout = 5 * time.Minute
 	if _, err := u.Sandbox.Run(ctx, cmd); err != nil {
-		u.Log.Warn("bytecode was not made", "error", err)
+		u.log.Warn("bytecode was not made", "error", err)
 	}
 }
 

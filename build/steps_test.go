@@ -191,7 +191,7 @@ func TestCancelSaysWhoAndWhy(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	w.mem.saw = func(b bosman.Build) {
 		if len(b.Steps) == 1 && b.Steps[0].State == bosman.StepRunning {
-			time.AfterFunc(200*time.Millisecond, func() { cancel(&Cancelled{By: "anna", Why: "wrong branch"}) })
+			time.AfterFunc(200*time.Millisecond, func() { cancel(&Cancelled{"cancelled by anna: wrong branch"}) })
 		}
 	}
 	done, err := w.runner.Run(ctx, b, 0)

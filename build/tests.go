@@ -40,7 +40,7 @@ func (u *run) test(ctx context.Context) (err error) {
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 				defer cancel()
 				if cerr := database.Close(ctx); cerr != nil {
-					u.Log.Warn("the test database could not be removed", "error", cerr)
+					u.log.Warn("the test database could not be removed", "error", cerr)
 				}
 			}()
 		}
@@ -161,7 +161,7 @@ func (u *run) throwAway(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		u.Log.Warn("no overlay: the tests get a copy of the release", "error", err)
+		u.log.Warn("no overlay: the tests get a copy of the release", "error", err)
 	}
 	u.tests = filepath.Join(u.work, "tests")
 	err := copyTree(tree, u.tests, false)
