@@ -3,7 +3,6 @@
 // ASSETS_MODE=production: compressed and with short names (staging and live).
 const path = require('path');
 const CopyPlugin = require('copy-webpack-plugin');
-const CssMinimizerPlugin = require('css-minimizer-webpack-plugin');
 const MiniCssExtractPlugin = require('mini-css-extract-plugin');
 const TerserPlugin = require('terser-webpack-plugin');
 
@@ -30,14 +29,15 @@ module.exports = {
           MiniCssExtractPlugin.loader,
           { loader: 'css-loader', options: { sourceMap: !live } },
           {
-            loader: 'sass-loader',
+            loader: path.resolve(__dirname, 'assets/sass-loader.js'),
             options: {
+              style: live ? 'compressed' : 'expanded',
               sourceMap: !live,
-              sassOptions: {
-                quietDeps: true,
-                // Bootstrap 5 is still written with @import
-                silenceDeprecations: ['import', 'global-builtin', 'color-functions', 'if-function'],
-              },
+              sourceMapIncludeSources: true,
+              loadPaths: [path.resolve(__dirname, 'node_modules')],
+              quietDeps: true,
+              // Bootstrap 5 is still written with @import
+              silenceDeprecations: ['import', 'global-builtin', 'color-functions', 'if-function'],
             },
           },
         ],
@@ -60,15 +60,13 @@ module.exports = {
     minimize: live,
     minimizer: [
       new TerserPlugin({
+        exclude: /swagger\//,
         extractComments: false,
         terserOptions: {
           compress: { passes: 2 },
           mangle: { toplevel: true },
           format: { comments: false },
         },
-      }),
-      new CssMinimizerPlugin({
-        minimizerOptions: { preset: ['default', { discardComments: { removeAll: true }, svgo: false }] },
       }),
     ],
   },

@@ -88,7 +88,8 @@ class CandidateFactory(factory.django.DjangoModelFactory):
     birth_date = factory.LazyAttribute(lambda c: timezone.localdate() - timedelta(
         days=int(365.25 * (21 + c.experience + _random().random() * 9))))
     applied_on = factory.LazyAttribute(lambda c: timezone.localdate() - timedelta(
-        days=int(_random().triangular(0, 90, 0)) + 17 * Status.values.index(c.status)))
+        days=int(_random().triangular(0, 300, 0))
+        + _random().randint(0, 2) * ((Status.values.index(c.status) + 1) // 2)))
 
 
 def _random():

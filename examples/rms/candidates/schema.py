@@ -17,6 +17,9 @@ class Schema(AutoSchema):
              'schema': {'type': 'integer' if name in ('id', 'pk') else 'string'}}
             for name in re.findall(r'{(\w+)}', path)]
 
+    def get_tags(self, path, method):
+        return [self.view.basename + 's']
+
     def get_operation_id_base(self, path, method, action):
         name = self.view.queryset.model.__name__
         return name + 's' if action == 'list' else name

@@ -8,6 +8,5 @@ if ! cmp -s package-lock.json node_modules/.installed; then
     cp package-lock.json node_modules/.installed
 fi
 node_modules/.bin/webpack
-rm -rf staticfiles
-"${PYTHON:-.venv/bin/python}" manage.py collectstatic --noinput --verbosity 0
+"${PYTHON:-.venv/bin/python}" manage.py collectstatic --noinput --clear --verbosity 0
 echo "assets: $(ls staticfiles/dist | wc -l) files in staticfiles/dist, mode ${ASSETS_MODE:-development}"

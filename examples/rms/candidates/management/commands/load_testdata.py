@@ -33,6 +33,12 @@ NOTES = [
 ]
 
 
+def office_hours(moment):
+    """The same minute of the same day, at an hour when people work."""
+    local = timezone.localtime(moment)
+    return local.replace(hour=8 + local.hour % 8)
+
+
 class Command(BaseCommand):
     help = 'Makes 507 test candidates and users for the testers; twice changes nothing.'
 
@@ -86,12 +92,12 @@ class Command(BaseCommand):
             start = timezone.make_aware(datetime.combine(candidate.applied_on, time(9, 30)))
             span = max((now - start).total_seconds(), 3600)
             for at, (before, after) in enumerate(zip(done, done[1:]), 1):
-                when = start + timedelta(seconds=span * at / (len(done) + .5))
+                when = office_hours(start + timedelta(seconds=span * at / (len(done) + .5)))
                 changes.append(StatusChange(
-                    candidate=candidate, before=before, after=after, at=when,
+                    candidate=candidate, before=before, after=after, at=min(when, now),
                     by=randgen.choice(users)))
             for body in randgen.sample(NOTES, min(len(done) - 1, 3)):
-                when = start + timedelta(seconds=span * randgen.random())
+                when = office_hours(start + timedelta(seconds=span * randgen.random()))
                 notes.append(Note(candidate=candidate, author=randgen.choice(users), body=body,
                                   created_at=min(when, now)))
         StatusChange.objects.bulk_create(changes)
