@@ -58,7 +58,7 @@ func (r *Repo) Export(ctx context.Context, rev, dir string) (Exported, error) {
 	}
 	defer func() { _ = os.RemoveAll(scratch) }() // what remains is swept with the repository
 	env := []string{"GIT_INDEX_FILE=" + filepath.Join(scratch, "index"), "GIT_WORK_TREE=" + dir}
-	if _, err = r.run(ctx, call{args: []string{"read-tree", rev}, env: env}); err == nil {
+	if _, err = r.run(ctx, call{args: []string{"read-tree", qualify(rev)}, env: env}); err == nil {
 		_, err = r.run(ctx, call{args: []string{"checkout-index", "--all", "--quiet"}, env: env})
 	}
 	if err != nil {

@@ -147,6 +147,16 @@ func checkRev(revs ...string) error {
 	return nil
 }
 
+// qualify makes a name unambiguous: a full hash or ref stays, anything else is
+// a branch. Git itself would take a tag of the same name first, and tags are
+// anybody's.
+func qualify(rev string) string {
+	if isHash(rev) || strings.HasPrefix(rev, "refs/") {
+		return rev
+	}
+	return headsPrefix + rev
+}
+
 func writeFile(path, content string, mode fs.FileMode) error {
 	if err := atomicfile.Write(path, []byte(content), mode); err != nil {
 		return bosman.Unavailable("a file of a repository cannot be written").Because(err)

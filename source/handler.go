@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	stopGrace  = 5 * time.Second  // between TERM and KILL of an abandoned git
+	stopGrace  = 3 * time.Second  // before TERM, and then before KILL, of an abandoned git
 	drainLimit = 10 * time.Second // for what a client still sends after the answer
 	// how long a client may neither send what it announced nor take what it gets
 	clientPatience = 10 * time.Minute
@@ -229,12 +229,16 @@ func (s *Server) watch(gone context.Context, cmd *exec.Cmd, p *push, broken <-ch
 	if !s.step(p, pushBegun, pushCancelled) {
 		return // accepted, or over
 	}
+	// First let git notice the end of its input and tidy up in peace: a signal
+	// to all its processes at once may leave half-received objects.
 	group := -cmd.Process.Pid
-	_ = syscall.Kill(group, syscall.SIGTERM) // git takes its half-made files with it; gone is fine too
-	select {
-	case <-exited:
-	case <-time.After(stopGrace):
-		_ = syscall.Kill(group, syscall.SIGKILL) // likewise
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		select {
+		case <-exited:
+			return
+		case <-time.After(stopGrace):
+			_ = syscall.Kill(group, sig) // gone is fine too
+		}
 	}
 }
 
@@ -293,9 +297,8 @@ func (s *Server) cgiEnv(r *http.Request, repo *Repo, person string) []string {
 		// on top of safe.directory
 		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_1=receive.maxInputSize", "GIT_CONFIG_VALUE_1=" + strconv.FormatInt(s.cfg.MaxPush, 10),
 	}
-	if r.ContentLength >= 0 && r.Method == http.MethodPost {
-		env = append(env, "CONTENT_LENGTH="+strconv.FormatInt(r.ContentLength, 10))
-	}
+	// CONTENT_LENGTH is left out, so that git reads to the end of its input:
+	// told a length, it spins for ever when a client breaks off before.
 	for header, name := range map[string]string{"Content-Encoding": "HTTP_CONTENT_ENCODING", "Git-Protocol": "HTTP_GIT_PROTOCOL", "Accept-Language": "HTTP_ACCEPT_LANGUAGE"} {
 		if v := r.Header.Get(header); v != "" {
 			env = append(env, name+"="+clean(v))

@@ -35,7 +35,7 @@ func (r *Repo) ChangedLines(ctx context.Context, from, to string) (map[string][]
 	}()
 	_, err := r.run(ctx, call{out: pw, args: []string{
 		"diff", "-U0", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-indent-heuristic",
-		"--src-prefix=a/", "--dst-prefix=b/", "--end-of-options", from, to, "--",
+		"--src-prefix=a/", "--dst-prefix=b/", "--end-of-options", qualify(from), qualify(to), "--",
 	}})
 	pw.CloseWithError(io.EOF)
 	res := <-done

@@ -157,12 +157,12 @@ func (r *Repo) Log(ctx context.Context, from, to string, limit int) ([]Commit, e
 	if limit > 0 {
 		args = append(args, "--max-count="+strconv.Itoa(limit))
 	}
-	args = append(args, to)
+	args = append(args, qualify(to))
 	if from != "" {
 		if err := checkRev(from); err != nil {
 			return nil, err
 		}
-		args = append(args, "^"+from)
+		args = append(args, "^"+qualify(from))
 	}
 	return r.commits(ctx, args)
 }

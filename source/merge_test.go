@@ -205,6 +205,89 @@ func TestTag(t *testing.T) {
 	mustContain(t, string(out), "tagger Anna evil <anna@example.org> 1795424400 +0000", "d37 put r136 live", "# kept")
 }
 
+// A tag may be named like main; it must not be taken for it.
+func TestTagNamedLikeABranch(t *testing.T) {
+	_, repo, c := seed(t)
+	first := c.commit("a", "1")
+	c.git("tag", "main")
+	second := c.commit("a", "2")
+	c.git("tag", "v1")
+	bring(t, repo, c)
+	ctx := t.Context()
+	if at, err := repo.Resolve(ctx, "main"); err != nil || at != second {
+		t.Fatalf("main is %s, %v", at, err)
+	}
+	if at, err := repo.Resolve(ctx, "v1"); err != nil || at != second {
+		t.Fatalf("v1 is %s, %v", at, err)
+	}
+	if at, err := repo.Resolve(ctx, first[:9]); err != nil || at != first {
+		t.Fatalf("%s is %s, %v", first[:9], at, err)
+	}
+	data, err := repo.ReadFile(ctx, "main", "a")
+	if err != nil || string(data) != "2" {
+		t.Fatalf("read %q, %v", data, err)
+	}
+	list, err := repo.Log(ctx, first, "main", 0)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("log %v, %v", list, err)
+	}
+}
+
+func TestRecover(t *testing.T) {
+	_, repo, c := seed(t)
+	first := c.commit("a", "1")
+	second := c.commit("a", "2")
+	bring(t, repo, c)
+	ctx := t.Context()
+	for _, name := range []string{"refs/heads/main.lock", "packed-refs.lock", "objects/tmp_objdir-incoming-x/pack/p", "export-1/index"} {
+		full := filepath.Join(repo.Dir(), name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustKind(t, repo.MoveMain(ctx, first, second), bosman.KindUnavailable)
+	if removed, err := repo.Recover(time.Hour); err != nil || len(removed) != 0 {
+		t.Fatalf("removed %v, %v", removed, err)
+	}
+	if removed, err := repo.Recover(0); err != nil || len(removed) != 4 {
+		t.Fatalf("removed %v, %v", removed, err)
+	}
+	if err := repo.MoveMain(ctx, first, second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func BenchmarkMergeResult(b *testing.B) {
+	repos, err := New(b.Context(), filepath.Join(b.TempDir(), "git"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	repo, err := repos.Create(b.Context(), "rms", "main")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &clone{t: b, dir: b.TempDir()}
+	c.git("init", "--quiet", "--initial-branch=main")
+	for i := range 500 {
+		c.write(fmt.Sprintf("d%d/%d.txt", i%20, i), fmt.Sprint(i))
+	}
+	first := c.commit("a", "1")
+	main := c.commit("b", "1")
+	c.git("checkout", "--quiet", "-b", "change", first)
+	head := c.commit("c", "1")
+	if _, err := repo.Mirror(b.Context(), Remote{URL: c.dir}); err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; b.Loop(); i++ {
+		if _, err := repo.MergeResult(b.Context(), main, head, fmt.Sprint(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestLogAndAncestors(t *testing.T) {
 	_, repo, c := seed(t)
 	first := c.commit("a", "1")

@@ -25,21 +25,21 @@ type FileChange struct {
 // ChangedFiles gives what to changed since it left base: base...to, in order
 // of path.
 func (r *Repo) ChangedFiles(ctx context.Context, base, to string) ([]FileChange, error) {
-	return r.diff(ctx, base+"..."+to, base, to)
+	return r.diff(ctx, "...", base, to)
 }
 
 // Differences gives the paths in which the trees of from and to differ.
 func (r *Repo) Differences(ctx context.Context, from, to string) ([]FileChange, error) {
-	return r.diff(ctx, from+".."+to, from, to)
+	return r.diff(ctx, "..", from, to)
 }
 
-func (r *Repo) diff(ctx context.Context, what string, revs ...string) ([]FileChange, error) {
-	if err := checkRev(revs...); err != nil {
+func (r *Repo) diff(ctx context.Context, dots, from, to string) ([]FileChange, error) {
+	if err := checkRev(from, to); err != nil {
 		return nil, err
 	}
-	out, err := r.git(ctx, "diff", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--end-of-options", what, "--")
+	out, err := r.git(ctx, "diff", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--end-of-options", qualify(from)+dots+qualify(to), "--")
 	if err != nil {
-		return nil, noSuchCommit(err, r.App, revs)
+		return nil, noSuchCommit(err, r.App, []string{from, to})
 	}
 	list := fields(out)
 	var changes []FileChange
@@ -118,7 +118,7 @@ func (r *Repo) Tree(ctx context.Context, rev string) ([]Entry, error) {
 	if err := checkRev(rev); err != nil {
 		return nil, err
 	}
-	out, err := r.git(ctx, "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", rev)
+	out, err := r.git(ctx, "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", qualify(rev))
 	if err != nil {
 		return nil, noSuchCommit(err, r.App, []string{rev})
 	}
@@ -159,7 +159,7 @@ func (r *Repo) ReadFile(ctx context.Context, rev, name string) ([]byte, error) {
 	if name == "" || strings.ContainsAny(name, "\x00\n") {
 		return nil, bosman.Invalid("%q does not name a file", name)
 	}
-	spec := rev + ":" + name
+	spec := qualify(rev) + ":" + name
 	got, tooBig, err := r.cat(ctx, []string{spec})
 	if err != nil {
 		return nil, err

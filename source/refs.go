@@ -117,7 +117,8 @@ func (r *Repo) rawRefs(ctx context.Context) (map[string]string, error) {
 	return refs, err
 }
 
-// Resolve gives the commit a branch, tag or (abbreviated) hash stands for.
+// Resolve gives the commit a branch, tag or (abbreviated) hash stands for, in
+// this order. All other methods take branches, full refs and full hashes.
 func (r *Repo) Resolve(ctx context.Context, rev string) (string, error) {
 	return r.resolve(ctx, rev, "commit")
 }
@@ -131,11 +132,20 @@ func (r *Repo) resolve(ctx context.Context, rev, kind string) (string, error) {
 	if err := checkRev(rev); err != nil {
 		return "", err
 	}
-	out, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "--end-of-options", rev+"^{"+kind+"}")
+	out, err := r.verify(ctx, qualify(rev), kind)
+	for _, other := range []string{tagsPrefix + rev, rev} {
+		if exitOf(err) > 0 && qualify(rev) != rev {
+			out, err = r.verify(ctx, other, kind)
+		}
+	}
 	if exitOf(err) > 0 {
 		return "", bosman.NotFound("%s has no %s %s", r.App, kind, bosman.Short(rev)).Because(err)
 	}
 	return strings.TrimSpace(string(out)), err
+}
+
+func (r *Repo) verify(ctx context.Context, rev, kind string) ([]byte, error) {
+	return r.git(ctx, "rev-parse", "--quiet", "--verify", "--end-of-options", rev+"^{"+kind+"}")
 }
 
 // IsAncestor says whether commit is contained in of; a commit contains itself.
@@ -143,7 +153,7 @@ func (r *Repo) IsAncestor(ctx context.Context, commit, of string) (bool, error) 
 	if err := checkRev(commit, of); err != nil {
 		return false, err
 	}
-	_, err := r.git(ctx, "merge-base", "--is-ancestor", commit, of)
+	_, err := r.git(ctx, "merge-base", "--is-ancestor", qualify(commit), qualify(of))
 	switch exitOf(err) {
 	case 1:
 		return false, nil

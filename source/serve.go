@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -211,6 +212,10 @@ func (s *Server) checkRules(ctx context.Context, repo *Repo, updates []RefUpdate
 			return bosman.Invalid("%s is neither a branch nor a tag", u.Ref).WithKept("nothing was changed").
 				WithNext("push to refs/heads/NAME or refs/tags/NAME")
 		}
+		if name := u.Branch() + u.Tag(); u.Created() && !goodName(name) {
+			return bosman.Invalid("the name %q cannot be used here", name).WithKept("nothing was changed").
+				WithNext("choose one of at most 200 bytes that does not begin with a dash, is not HEAD and not a hash")
+		}
 		if !u.Created() && !u.Deleted() {
 			contained, err := repo.IsAncestor(ctx, u.Old, u.New)
 			if err != nil {
@@ -235,4 +240,10 @@ func (s *Server) checkRules(ctx context.Context, repo *Repo, updates []RefUpdate
 		}
 	}
 	return nil
+}
+
+// goodName refuses what git allows in a ref but programs and people take for
+// something else.
+func goodName(name string) bool {
+	return len(name) <= 200 && !strings.HasPrefix(name, "-") && name != "HEAD" && !isHash(strings.ToLower(name)) && utf8.ValidString(name)
 }

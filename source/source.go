@@ -27,6 +27,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -233,11 +234,54 @@ func (r *Repos) Remove(app string) error {
 	return nil
 }
 
-// Maintain packs and prunes what nothing refers to for two weeks. It is for
-// quiet hours; pushes and reads go on meanwhile.
+// Maintain packs and prunes what nothing refers to for two weeks, and removes
+// what killed git commands left a day ago. It is for quiet hours; pushes and
+// reads go on meanwhile.
 func (r *Repo) Maintain(ctx context.Context) error {
+	if _, err := r.Recover(24 * time.Hour); err != nil {
+		return err
+	}
 	_, err := r.git(ctx, "-c", "gc.writeCommitGraph=true", "gc", "--quiet", "--prune=2.weeks.ago")
 	return err
+}
+
+// Recover removes what killed git commands left: locks, which would refuse
+// every later push, half-received objects and half-made exports. It is for
+// the start, before the repository is used; younger things than minAge are
+// left, since git outlives a killed server for some moments. It gives the
+// paths it removed.
+func (r *Repo) Recover(minAge time.Duration) ([]string, error) {
+	var removed []string
+	err := filepath.WalkDir(r.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreGone(err)
+		}
+		base := d.Name()
+		inRefs := strings.HasPrefix(name, filepath.Join(r.dir, "refs")+"/")
+		top := filepath.Dir(name) == r.dir
+		stale := !d.IsDir() && strings.HasSuffix(base, ".lock") && (inRefs || top) ||
+			d.IsDir() && filepath.Dir(name) == filepath.Join(r.dir, "objects") && strings.Contains(base, "incoming-") ||
+			d.IsDir() && top && strings.HasPrefix(base, "export-")
+		if !stale {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil || time.Since(info.ModTime()) < minAge {
+			return ignoreGone(err)
+		}
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+		removed = append(removed, name)
+		if d.IsDir() {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return removed, bosman.Unavailable("what a killed git left in the repository of %s cannot be removed", r.App).Because(err)
+	}
+	return removed, nil
 }
 
 // Size is the room the repository takes on disk, in bytes.

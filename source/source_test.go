@@ -150,7 +150,7 @@ func newHost(t *testing.T, change ...func(*Config)) *host {
 
 // clone is a work tree of a developer.
 type clone struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
@@ -354,6 +354,8 @@ func TestRefusals(t *testing.T) {
 		{"protected tag", []string{"origin", "live-1"}, []string{"the tag live-1 is Bosman's own"}},
 		{"hidden ref", []string{"origin", "main:refs/bosman/merge/x"}, []string{"hidden ref"}},
 		{"odd ref", []string{"origin", "main:refs/odd/x"}, []string{"neither a branch nor a tag"}},
+		{"a name like an option", []string{"origin", "main:refs/heads/-x"}, []string{`the name "-x" cannot be used`}},
+		{"a name like a hash", []string{"origin", "main:refs/heads/" + strings.Repeat("ab", 20)}, []string{"cannot be used here"}},
 		{"the receiver's rule", []string{"origin", "main:feature"}, []string{"remote: Bosman: secret.env must not be pushed", "remote:   take it out of the commit"}},
 	} {
 		out, err := c.try(append([]string{"push"}, tt.args...)...)
