@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -190,22 +191,21 @@ func (t *tree) procfile(name string) (names []string, commands map[string]string
 
 var partName = regexp.MustCompile(`^[a-z][a-z0-9]*([_-][a-z0-9]+)*$`)
 
-// procfileProcesses writes the processes of a Procfile other than the named ones.
-func procfileProcesses(p *Plan, w *writer, names []string, commands map[string]string, prefix string, skip ...string) {
+// procfileProcesses gives the lines of a Procfile's processes other than the
+// named ones.
+func procfileProcesses(p *Plan, names []string, commands map[string]string, prefix string, skip ...string) []string {
+	var lines []string
 	for _, n := range names {
-		skipped := false
-		for _, s := range skip {
-			skipped = skipped || s == n
-		}
-		if skipped {
+		if slices.Contains(skip, n) {
 			continue
 		}
 		if !partName.MatchString(n) || len(n) > 40 {
 			p.warn("The Procfile's process %q has a name that cannot be used and was left out.", n)
 			continue
 		}
-		w.line("  %s: %s", n, quote(prefix+commands[n]))
+		lines = append(lines, "  "+n+": "+quote(prefix+commands[n]))
 	}
+	return lines
 }
 
 // writer writes commented YAML.
@@ -216,9 +216,15 @@ func (w *writer) line(format string, args ...any) {
 	w.b.WriteByte('\n')
 }
 
+func (w *writer) lines(list []string) {
+	for _, l := range list {
+		w.line("%s", l)
+	}
+}
+
 func (w *writer) String() string { return w.b.String() }
 
-var simple = regexp.MustCompile(`^[A-Za-z./$][A-Za-z0-9 ./_$=@+&|<>;()-]*[A-Za-z0-9/_$)]$|^[A-Za-z./]$`)
+var simple = regexp.MustCompile(`^(?:[A-Za-z/$]|\.[A-Za-z/])[A-Za-z0-9 ./_$=@+&|<>;()-]*[A-Za-z0-9/_$)]$|^[A-Za-z/]$`)
 
 // quote writes a string so that YAML reads the same back.
 func quote(s string) string {
@@ -246,7 +252,7 @@ func list(names []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-var flowSimple = regexp.MustCompile(`^[A-Za-z./][A-Za-z0-9 ./_-]*$`)
+var flowSimple = regexp.MustCompile(`^(?:[A-Za-z/]|\.[A-Za-z/])[A-Za-z0-9 ./_-]*$`)
 
 // quoteFlow is quote for use inside [] and {}.
 func quoteFlow(s string) string {

@@ -330,7 +330,7 @@ func (d *dj) processes(p *Plan, w *writer) {
 		w.line("  web: exec %s %s --workers 2 --bind unix:$BOSMAN_SOCKET", gunicorn, module)
 		p.assume("The web process is gunicorn with %s.", module)
 	}
-	procfileProcesses(p, w, names, commands, d.activate, "web", "release")
+	w.lines(procfileProcesses(p, names, commands, d.activate, "web", "release"))
 	if release := commands["release"]; release != "" {
 		w.line("release: %s", quote(d.activate+release))
 		p.assume("The Procfile's release command is used: %s", release)

@@ -59,7 +59,7 @@ func node(t *tree, w *writer) *Plan {
 		w.line("  web: exec node %s", quote(main))
 		p.assume("The web process is node %s and listens on $PORT.", main)
 	}
-	procfileProcesses(p, w, names, commands, "", "web", "release")
+	w.lines(procfileProcesses(p, names, commands, "", "web", "release"))
 	release(p, w, commands)
 	w.line("health: /                         # better: an address that asks no other service")
 	w.line("database: none                    # postgres, if it reads DATABASE_URL")
@@ -125,7 +125,7 @@ func golang(t *tree, w *writer) *Plan {
 		w.line("  web: exec bin/app")
 		p.assume("The program in %s serves the application and listens on $PORT.", target)
 	}
-	procfileProcesses(p, w, names, commands, "", "web", "release")
+	w.lines(procfileProcesses(p, names, commands, "", "web", "release"))
 	release(p, w, commands)
 	w.line("health: /")
 	w.line("database: none")
@@ -153,9 +153,9 @@ func generic(t *tree, w *writer) *Plan {
 	} else if commands["web"] == "" {
 		p.warn("The Procfile has no web process, so nothing will answer requests.")
 	}
-	if len(names) > 1 || len(names) == 1 && names[0] != "release" {
+	if lines := procfileProcesses(p, names, commands, "", "release"); len(lines) > 0 {
 		w.line("processes:")
-		procfileProcesses(p, w, names, commands, "", "release")
+		w.lines(lines)
 	}
 	release(p, w, commands)
 	w.line("health: /")
