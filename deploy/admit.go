@@ -2,24 +2,34 @@ package deploy
 
 import (
 	"context"
-	"errors"
 
 	"github.com/bosman-cd/bosman"
 )
 
-var errEnded = errors.New("the row is final")
-
 // wait waits until the rules let a deployment begin.
-func (j *job) wait(ctx context.Context) error {
+func (j *job) wait(ctx context.Context) error { return j.until(ctx, j.judge) }
+
+// admit takes the instance, waiting while another operation has it, and
+// judges everything again.
+func (j *job) admit(ctx context.Context) error { return j.until(ctx, j.take) }
+
+// until asks again and again until there is nothing to wait for.
+func (j *job) until(ctx context.Context, ask func(context.Context) (Wait, error)) error {
 	for {
-		why, err := j.judge(ctx)
-		if err != nil || why == "" {
+		w, err := ask(ctx)
+		if err != nil || w.For == "" {
 			return err
 		}
-		if err := j.waits(ctx, why); err != nil {
+		j.run.Note(ctx, "%s", w.For)
+		err = j.change(ctx, func(o *bosman.Operation) bool {
+			changed := o.Waits != w.For
+			o.Waits = w.For
+			return changed
+		})
+		if err != nil {
 			return err
 		}
-		if err := j.look(ctx); err != nil {
+		if err := j.look(ctx, w.Until); err != nil {
 			return err
 		}
 	}
@@ -27,67 +37,38 @@ func (j *job) wait(ctx context.Context) error {
 
 // judge asks the gate; an operation whose row became final meanwhile, because
 // a newer one superseded it, is over.
-func (j *job) judge(ctx context.Context) (why string, err error) {
+func (j *job) judge(ctx context.Context) (Wait, error) {
 	op, err := j.Records.Operation(ctx, j.op.App, j.op.Number)
 	if err != nil {
-		return "", err
+		return Wait{}, err
 	}
 	if op.State.Final() {
-		return "", bosman.Conflict("%s is %s", opRef(op.Number), op.State).Because(errEnded)
+		return Wait{}, bosman.Conflict("%s is %s", opRef(op.Number), op.State)
 	}
 	if op.Plan != bosman.PlanDeploy {
-		return "", nil
+		return Wait{}, nil
 	}
 	return j.Gate.Judge(ctx, op)
 }
 
-// waits shows what the operation waits for.
-func (j *job) waits(ctx context.Context, why string) error {
-	j.run.Note(ctx, "%s", why)
-	return j.change(ctx, func(o *bosman.Operation) bool {
-		changed := o.Waits != why
-		o.Waits = why
-		return changed
-	})
-}
-
-// admit takes the instance, waiting while another operation has it, and
-// judges everything again.
-func (j *job) admit(ctx context.Context) error {
-	for {
-		why, err := j.take(ctx)
-		if err != nil {
-			return err
-		}
-		if why == "" {
-			return nil
-		}
-		if err := j.waits(ctx, why); err != nil {
-			return err
-		}
-		if err := j.look(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-func (j *job) take(ctx context.Context) (why string, err error) {
+func (j *job) take(ctx context.Context) (Wait, error) {
 	fence, err := j.Records.Take(ctx, j.op.App, j.op.Number, j.begin)
 	if bosman.KindOf(err) == bosman.KindBusy {
-		return bosman.AsError(err).Message, nil
+		return Wait{For: bosman.AsError(err).Message}, nil
 	}
 	if err != nil {
-		return "", err
+		return Wait{}, err
 	}
 	if err := j.run.Set(ctx, keyFence, fence); err != nil {
-		return "", err
+		return Wait{}, err
 	}
-	if why, err = j.judge(ctx); err != nil {
-		return "", err // the end gives the instance back
+	w, err := j.judge(ctx)
+	if err != nil {
+		return Wait{}, err // the end gives the instance back
 	}
-	if why != "" { // the window has closed while it waited for the instance
-		return why, j.Records.GiveBack(ctx, j.op.App, j.op.Number, func(o *bosman.Operation) bool {
-			o.State, o.Waits = bosman.OpQueued, why
+	if w.For != "" { // the window has closed while it waited for the instance
+		return w, j.Records.GiveBack(ctx, j.op.App, j.op.Number, func(o *bosman.Operation) bool {
+			o.State, o.Waits = bosman.OpQueued, w.For
 			return true
 		})
 	}
@@ -95,13 +76,13 @@ func (j *job) take(ctx context.Context) (why string, err error) {
 	if err == nil && r.Number != 0 {
 		j.run.Note(ctx, "%s of commit %s, asked for by %s", ref(r.Number), bosman.Short(r.Commit), j.op.By)
 	}
-	return "", err
+	return Wait{}, err
 }
 
 // begin marks the row of an operation that owns its instance.
 func (j *job) begin(o *bosman.Operation, i bosman.Instance) error {
 	if o.State.Final() {
-		return bosman.Conflict("%s is %s", opRef(o.Number), o.State).Because(errEnded)
+		return bosman.Conflict("%s is %s", opRef(o.Number), o.State)
 	}
 	o.State, o.Waits = bosman.OpRunning, ""
 	if o.StartedAt.IsZero() {

@@ -179,6 +179,9 @@ func TestKillAtEveryPoint(t *testing.T) {
 			points := strings.Fields(string(b))
 			slices.Sort(points)
 			points = slices.Compact(points)
+			points = slices.DeleteFunc(points, func(p string) bool {
+				return strings.HasSuffix(p, ".before") // nothing happens between it and the point in front of it
+			})
 			for _, p := range points {
 				dir, w := prepare(t, name)
 				if !process(t, dir, name, p+"=kill") {

@@ -115,6 +115,9 @@ func (j *job) migrate(ctx context.Context) error {
 		note = fmt.Sprintf("the release command ran in %s; %s", short(ran.Took), said(change))
 		if change.Destructive {
 			note += "; a revert of the code alone may not work on it"
+			if err := j.run.Set(ctx, keyDrops, true); err != nil {
+				return err
+			}
 		}
 		if change.Text != "" {
 			if err := j.failed(ctx, bosman.Failure{Schema: said(change)}); err != nil {

@@ -158,12 +158,16 @@ func (s *Service) Wake() {
 	s.wake = make(chan struct{})
 }
 
-// look waits for Wake or the next poll.
-func (s *Service) look(ctx context.Context) error {
+// look waits for Wake, the given moment (unless it is zero) or the next poll.
+func (s *Service) look(ctx context.Context, until time.Time) error {
 	s.mu.Lock()
 	wake := s.wake
 	s.mu.Unlock()
-	t := time.NewTimer(s.Poll)
+	d := s.Poll
+	if !until.IsZero() {
+		d = max(min(d, time.Until(until)), 0)
+	}
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-wake:

@@ -26,6 +26,7 @@ const (
 	keyProcess  = "process"  // ID of the process set this operation brings
 	keyMade     = "made"     // the database was made by this operation
 	keySchema   = "schema"   // before the release command
+	keyDrops    = "drops"    // the release command dropped or changed what old code needs
 	keySeeded   = "seeded"   // the seed command has run
 	keyPrepared = "prepared" // Prepared, built beside
 	keyKept     = "kept"     // what the swap replaced

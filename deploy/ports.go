@@ -69,11 +69,17 @@ type ReleaseRows interface {
 	MarkBad(ctx context.Context, app string, n int, why string) error
 }
 
+// Wait says what a deployment waits for and until when; zero when it may begin.
+type Wait struct {
+	For   string    // one sentence
+	Until time.Time // zero: until somebody acts, see Service.Wake
+}
+
 // Gate holds the rules: who, when, after what. It is helm.
 type Gate interface {
 	// Judge says whether a deployment may begin: an error refuses it for good,
-	// wait is what it waits for in one sentence, "" when it may begin.
-	Judge(ctx context.Context, op bosman.Operation) (wait string, err error)
+	// a Wait says what it waits for.
+	Judge(ctx context.Context, op bosman.Operation) (Wait, error)
 	// Policy is what main says about the instances of a kind.
 	Policy(ctx context.Context, app string, kind bosman.InstanceKind) (*bosman.Policy, error)
 	// RevertByItself asks for the revert of a deployment that does badly.
@@ -151,7 +157,8 @@ type Routes interface {
 	// Switch routes the instance to the processes of l. KindConflict when
 	// somebody with a greater fence routed it.
 	Switch(ctx context.Context, l Launch) error
-	// Close routes the instance to a page that says why it is stopped.
+	// Close routes the instance to a page that says why it is stopped; fenced
+	// like Switch.
 	Close(ctx context.Context, i bosman.Instance, fence int, why string) error
 	// Current tells the route in effect.
 	Current(ctx context.Context, i bosman.Instance) (Routed, error)

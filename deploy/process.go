@@ -23,6 +23,11 @@ func (j *job) start(ctx context.Context) error {
 		return err
 	}
 	begun := j.Now()
+	if j.i.Release == 0 {
+		if err := j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) { i.State = bosman.InstanceStarting }); err != nil {
+			return err
+		}
+	}
 	if err := j.Instances.Start(ctx, l); err != nil {
 		return err
 	}
@@ -66,8 +71,14 @@ func (j *job) unstart(ctx context.Context) error {
 	if err != nil || l.ID == j.i.ProcessID || l.ID != SetID(j.op.App, j.op.Instance, j.op.Number) {
 		return err
 	}
+	if err := j.Instances.Stop(ctx, j.i, l.ID); err != nil {
+		return err
+	}
 	j.run.Note(ctx, "the new processes are stopped")
-	return j.Instances.Stop(ctx, j.i, l.ID)
+	if j.i.Release != 0 {
+		return nil
+	}
+	return j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) { i.State = bosman.InstanceFailed })
 }
 
 // check asks the new processes for their health and makes the smoke requests.

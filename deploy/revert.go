@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -151,10 +152,26 @@ func (j *job) watch(ctx context.Context) error {
 // unwell asks for the revert and waits to be taken over by it.
 func (j *job) unwell(ctx context.Context, policy *bosman.Policy, v bosman.WatchVerdict) error {
 	bad := bosman.Failed("%s does badly: %s", ref(j.op.Release), v.Reason)
+	var drops bool
+	if _, err := j.run.Get(ctx, keyDrops, &drops); err != nil {
+		return err
+	}
+	byItself := policy.Watch.Revert && !drops
+	if !byItself {
+		bad.Kept = fmt.Sprintf("%s still serves %s", j.op.Instance, ref(j.op.Release))
+		bad.Next = "bosman revert " + j.op.Instance
+	}
+	if drops && j.op.Backup != 0 {
+		bad.Next += fmt.Sprintf(", with --database restore for the data of %s", bosman.Ref(bosman.LetterBackup, j.op.Backup))
+	}
 	if err := j.change(ctx, func(o *bosman.Operation) bool { o.Error = bad; return true }); err != nil {
 		return err
 	}
-	if !policy.Watch.Revert {
+	switch {
+	case drops:
+		j.run.Note(ctx, "does badly: %s; %s may not work on the migrated schema, so a person must decide", v.Reason, ref(j.op.From))
+		return nil
+	case !byItself:
 		j.run.Note(ctx, "does badly: %s; it is not reverted because bosman.yaml does not ask for it", v.Reason)
 		return nil
 	}

@@ -68,6 +68,22 @@ func TestWatchReverts(t *testing.T) {
 	}
 }
 
+// A migration that drops something is not reverted across without a person.
+func TestWatchDoesNotRevertAcrossADrop(t *testing.T) {
+	f := newFixture(t)
+	f.drops = true
+	f.on("Watch", func(context.Context) error { return errors.New("bad") })
+	op := f.wait(f.ask(bosman.PlanDeploy, "live", 2))
+	if op.State != bosman.OpDone || op.Error == nil || !strings.Contains(op.Error.Next, "--database restore for the data of k1") ||
+		!strings.Contains(note(op, "watch"), "a person must decide") || !strings.Contains(note(op, "migrate"), "may not work on it") {
+		t.Errorf("row %+v", op)
+	}
+	f.serves("live", 2)
+	if f.see().Reverts != 0 {
+		t.Error("it was reverted")
+	}
+}
+
 // A revert at any moment of a deployment ends with the old release serving
 // and nothing left over: before the switch the deployment is undone, after it
 // the route goes back to processes that still run.

@@ -22,10 +22,11 @@ import (
 // world is all that the plans act on, in one file, so that it outlives a
 // killed process. It notes each violation of what must always hold.
 type world struct {
-	path string
-	mu   sync.Mutex
-	hook map[string]func(ctx context.Context) error // called before a method acts
-	svc  *Service
+	path  string
+	mu    sync.Mutex
+	hook  map[string]func(ctx context.Context) error // called before a method acts
+	svc   *Service
+	drops bool // the release command drops a column
 }
 
 type state struct {
@@ -292,19 +293,19 @@ func (w *world) MarkBad(ctx context.Context, _ string, n int, why string) error 
 
 // Gate.
 
-func (w *world) Judge(ctx context.Context, op bosman.Operation) (string, error) {
+func (w *world) Judge(ctx context.Context, op bosman.Operation) (Wait, error) {
 	w.mu.Lock()
 	hook := w.hook["Judge"]
 	w.mu.Unlock()
 	if hook == nil {
-		return "", nil
+		return Wait{}, nil
 	}
 	err := hook(ctx)
 	var b *bosman.Error
 	if errors.As(err, &b) && b.Kind == bosman.KindBusy { // the test's way to say "wait"
-		return b.Message, nil
+		return Wait{For: b.Message}, nil
 	}
-	return "", err
+	return Wait{}, err
 }
 
 func (w *world) Policy(_ context.Context, _ string, kind bosman.InstanceKind) (*bosman.Policy, error) {

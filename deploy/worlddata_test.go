@@ -42,7 +42,7 @@ func (w *world) Changed(ctx context.Context, i bosman.Instance, before string) (
 	if err != nil || now == before {
 		return SchemaChange{}, err
 	}
-	return SchemaChange{Text: before + " became " + now}, nil
+	return SchemaChange{Text: before + " became " + now, Destructive: w.drops}, nil
 }
 
 func (w *world) dump(i bosman.Instance) data {
