@@ -15,6 +15,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"regexp"
 	goruntime "runtime"
 	"strconv"
 	"strings"
@@ -49,6 +51,9 @@ const controlFD = 3
 // command. It returns only if that fails, having told the other end why.
 func Main() int {
 	goruntime.LockOSThread() // namespaces belong to the thread that execs
+	// Signals that our keeper ignores are caught here, so that exec gives the
+	// command the defaults.
+	signal.Notify(make(chan os.Signal, 1))
 	// The control socket makes room for the listening sockets.
 	fd, err := unix.FcntlInt(controlFD, unix.F_DUPFD_CLOEXEC, 200)
 	if err != nil {
@@ -149,12 +154,28 @@ func lookPath(name string, env []string) (string, error) {
 // DefaultPath is the PATH inside Bosman.
 const DefaultPath = "/usr/local/bin:/usr/bin:/bin"
 
-// Argv is the command of a process: a shell for run, or argv as it is.
+// Argv is the command of a process: a shell for run, or argv as it is. A
+// shell with one plain command is told to become it: signals then reach the
+// program, and its pid is the one that is watched.
 func Argv(run string, argv []string) []string {
-	if run != "" {
-		return []string{"/bin/sh", "-c", run}
+	if run == "" {
+		return argv
 	}
-	return argv
+	if plain(run) {
+		run = "exec " + run
+	}
+	return []string{"/bin/sh", "-c", run}
+}
+
+var (
+	plainWord = regexp.MustCompile(`^[A-Za-z0-9_./$-]+$`)
+	shellWord = regexp.MustCompile(`^(\.|alias|bg|break|case|cd|command|continue|do|done|elif|else|esac|eval|exec|exit|export|fg|fi|for|getopts|hash|if|jobs|local|read|readonly|return|set|shift|source|then|times|trap|type|ulimit|umask|unalias|unset|until|wait|while)$`)
+)
+
+// plain says whether a shell line is one command that exec can stand before.
+func plain(run string) bool {
+	word, _, _ := strings.Cut(strings.TrimSpace(run), " ")
+	return !strings.ContainsAny(run, ";&|(){}`#!\n\t") && plainWord.MatchString(word) && !shellWord.MatchString(word)
 }
 
 // drop gives up root for the instance's user, and the way back.

@@ -50,7 +50,20 @@ func (id ID) Alive() bool {
 		return false
 	}
 	st, err := Read(id.PID)
-	return err == nil && st.Start == id.Start && st.State != 'Z' && st.State != 'X'
+	if err != nil || st.Start != id.Start || st.State == 'X' {
+		return false
+	}
+	return st.State != 'Z' || threads(id.PID) > 1
+}
+
+// threads counts the threads of a process: one whose first thread has ended
+// looks like a zombie while the others go on, or have not let go of its files.
+func threads(pid int) int {
+	tasks, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+	if err != nil {
+		return 0
+	}
+	return len(tasks)
 }
 
 // ErrGone says that the process does not exist any more.

@@ -105,6 +105,12 @@ func (s Spec) Handle() Handle { return Handle{ID: s.ID, RunDir: s.RunDir} }
 // process sets of an instance write to the same.
 func (s Spec) LogFile() string { return filepath.Join(s.LogDir, "app.log") }
 
+// How the log of an instance is kept: 10 MB a file, 5 files.
+const (
+	LogSize = 10 << 20
+	LogKeep = 5
+)
+
 // String and LogValue keep secrets out of logs.
 func (s Spec) String() string { return "process set " + s.ID }
 

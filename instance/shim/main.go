@@ -44,7 +44,7 @@ func Main() int {
 	}
 	unix.CloseOnExec(reportFD)
 	report := os.NewFile(reportFD, "report")
-	signal.Ignore(unix.SIGPIPE, unix.SIGHUP, unix.SIGINT)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE, unix.SIGHUP, unix.SIGINT) // not for us; ignoring them would be inherited
 	unix.Umask(0o077)
 	debug.SetGCPercent(50)
 	diag := slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/instance/cgroup"
 	"github.com/bosman-cd/bosman/instance/pid"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
@@ -30,8 +31,11 @@ func StopRemains(ctx context.Context, runDir string, st State, limit time.Durati
 		return err
 	}
 	defer func() { _ = lock.Close() }() // it only carries the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return errors.New("a new keeper has just taken over")
+	for try := 0; unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil; try++ {
+		if try == 100 {
+			return bosman.Busy("a new keeper of %s has just taken over", st.ID).WithNext("stop it again")
+		}
+		time.Sleep(10 * time.Millisecond) // the old one is on its way out
 	}
 	for _, sl := range st.Alive() {
 		Term(sl.Run.PID)

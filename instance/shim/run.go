@@ -76,6 +76,9 @@ func (s *shim) launch(sl *slot, ready *os.File) (r *run, err error) {
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	for _, l := range s.listen {
+		if err := unix.SetNonblock(l.fd, true); err != nil { // a process before it may have changed that for all
+			return nil, errors.Join(err, pipe.Close())
+		}
 		attr.Files = append(attr.Files, uintptr(l.fd))
 	}
 	if ready != nil {
@@ -200,7 +203,7 @@ func (s *shim) ended(r *run, e runtime.Exit) {
 	defer close(r.done)
 	sl := r.slot
 	e.Process, e.At = sl.name, time.Now().UTC()
-	if r.failure != "" {
+	if r.failure != "" && e.Signal == 0 {
 		e = runtime.Exit{Process: e.Process, At: e.At, Code: -1, Failure: r.failure}
 	}
 	if e.Signal == int(unix.SIGKILL) && s.group != nil {
@@ -212,6 +215,9 @@ func (s *shim) ended(r *run, e runtime.Exit) {
 		sl.run = nil
 	}
 	if r.planned {
+		if !e.OK() && e.Signal != int(unix.SIGTERM) {
+			s.say("%s: %s", sl.name, e)
+		}
 		s.save()
 		return
 	}

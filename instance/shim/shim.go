@@ -19,12 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How the log of an instance is kept: 10 MB a file, 5 files.
-const (
-	logSize = 10 << 20
-	logKeep = 5
-)
-
 type shim struct {
 	self    pid.ID
 	program string // ourselves, also when the file was replaced
@@ -85,7 +79,7 @@ func newShim(spec runtime.Spec, diag *slog.Logger) (*shim, error) {
 	s := &shim{
 		self: self, program: "/proc/self/exe", diag: diag, spec: spec, since: time.Now(),
 		runs: map[int]*run{}, stopped: make(chan struct{}),
-		log: logfile.New(spec.LogFile(), logfile.Options{MaxSize: logSize, Keep: logKeep}),
+		log: logfile.New(spec.LogFile(), logfile.Options{MaxSize: runtime.LogSize, Keep: runtime.LogKeep}),
 	}
 	if os.Geteuid() != 0 {
 		s.lacking = append(s.lacking, "no isolation: Bosman does not run as root")
@@ -336,7 +330,12 @@ func (s *shim) status() runtime.Status {
 func (sl *slot) status() runtime.ProcessStatus {
 	ps := runtime.ProcessStatus{Name: sl.name, State: runtime.StateStarting, Restarts: sl.restarts, Last: sl.last}
 	if sl.run != nil {
-		ps.PID, ps.Since, ps.State = sl.run.id.PID, sl.run.since, runtime.StateRunning
+		ps.PID, ps.Since = sl.run.id.PID, sl.run.since
+		select {
+		case <-sl.run.told:
+			ps.State = runtime.StateRunning
+		default: // still our helper
+		}
 	}
 	if sl.fails >= crashLoop && (sl.run == nil || time.Since(sl.run.since) < stableAfter) {
 		ps.State = runtime.StateCrashed

@@ -274,6 +274,9 @@ func (s *shim) relay(ctx context.Context, sl *slot, limit time.Duration) error {
 	}
 	sl.held = true
 	next, err := s.launch(sl, theirs)
+	if next != nil {
+		next.planned = true // until it takes over, its end is no crash of the slot
+	}
 	s.mu.Unlock()
 	if cerr := theirs.Close(); err == nil {
 		err = cerr
@@ -286,6 +289,9 @@ func (s *shim) relay(ctx context.Context, sl *slot, limit time.Duration) error {
 	}
 	s.mu.Lock()
 	sl.held = false
+	if err == nil && next.ended() {
+		err = errors.New("it ended as soon as it was ready")
+	}
 	if err != nil {
 		if sl.run == nil && !s.stopping {
 			s.later(sl) // the old one died meanwhile
@@ -297,13 +303,22 @@ func (s *shim) relay(ctx context.Context, sl *slot, limit time.Duration) error {
 		return err
 	}
 	old := sl.run
-	sl.run, sl.fails = next, 0
+	sl.run, sl.fails, next.planned = next, 0, false
 	s.save()
 	s.mu.Unlock()
 	if old != nil {
 		s.tasks.Go(func() { s.finish(old, old.slot.p.Patience()) })
 	}
 	return nil
+}
+
+func (r *run) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // awaitReady waits for a byte or the closing of the ready descriptor.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,8 +56,8 @@ func (d *Driver) Start(ctx context.Context, s runtime.Spec) (runtime.Handle, err
 		return runtime.Handle{}, err
 	}
 	h := s.Handle()
-	if shim.Probe(s.RunDir) {
-		return h, nil
+	if kept, err := d.kept(ctx, h); kept || err != nil {
+		return h, err
 	}
 	for _, dir := range []string{s.RunDir, s.LogDir} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -72,9 +73,11 @@ func (d *Driver) Start(ctx context.Context, s runtime.Spec) (runtime.Handle, err
 			return h, nil
 		case word != shim.AlreadyKept:
 			return h, bosman.Failed("the processes of %s could not be started: %s", s.ID, word)
-		case shim.Probe(s.RunDir):
-			return h, nil // somebody else started it meanwhile
-		case try == 20:
+		}
+		if kept, err := d.kept(ctx, h); kept || err != nil {
+			return h, err // somebody else started it meanwhile
+		}
+		if try == 20 {
 			return h, bosman.Unavailable("the keeper of %s neither answers nor ends", s.ID).
 				WithNext("see " + filepath.Join(s.RunDir, shim.ErrorFile))
 		}
@@ -84,6 +87,34 @@ func (d *Driver) Start(ctx context.Context, s runtime.Spec) (runtime.Handle, err
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// kept says whether a shim keeps the process set. One that is dying may still
+// take a connection, so it is asked; one that hangs is an error.
+func (d *Driver) kept(ctx context.Context, h runtime.Handle) (bool, error) {
+	_, err := call(ctx, h)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// call asks for the status. An answer that breaks off is asked for again: the
+// shim may be on its way out.
+func call(ctx context.Context, h runtime.Handle) (res shim.Response, err error) {
+	for range 4 {
+		res, err = shim.Call(ctx, h.RunDir, shim.Request{Verb: shim.VerbStatus}, statusWait)
+		var n net.Error
+		if bosman.KindOf(err) != bosman.KindUnavailable || (errors.As(err, &n) && n.Timeout()) {
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			return res, ctx.Err()
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+	return res, err
 }
 
 // spawn starts a shim and waits for its report.
@@ -155,7 +186,7 @@ func environment() []string {
 
 // Adopt implements runtime.Runtime: the shim, if alive, needs nothing of us.
 func (d *Driver) Adopt(ctx context.Context, h runtime.Handle) error {
-	_, err := shim.Call(ctx, h.RunDir, shim.Request{Verb: shim.VerbStatus}, statusWait)
+	_, err := call(ctx, h)
 	if bosman.KindOf(err) != bosman.KindNotFound {
 		return err
 	}
@@ -169,7 +200,7 @@ func (d *Driver) Adopt(ctx context.Context, h runtime.Handle) error {
 
 // Status implements runtime.Runtime.
 func (d *Driver) Status(ctx context.Context, h runtime.Handle) (runtime.Status, error) {
-	res, err := shim.Call(ctx, h.RunDir, shim.Request{Verb: shim.VerbStatus}, statusWait)
+	res, err := call(ctx, h)
 	if err == nil && res.Status != nil {
 		return *res.Status, nil
 	}

@@ -1,10 +1,14 @@
 package process_test
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/bosman-cd/bosman/instance/confine"
+	"github.com/bosman-cd/bosman/instance/runtime"
 	"github.com/bosman-cd/bosman/instance/runtime/process"
 	"github.com/bosman-cd/bosman/instance/runtime/runtimetest"
 	"github.com/bosman-cd/bosman/instance/shim"
@@ -20,6 +24,8 @@ func TestMain(m *testing.M) {
 			os.Exit(shim.Main())
 		case confine.Subcommand:
 			os.Exit(confine.Main())
+		case "starter": // stands for serve in tests
+			os.Exit(starter())
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -44,4 +50,24 @@ func TestConformanceAsRoot(t *testing.T) {
 		t.Fatalf("this host lacks %q", lacking)
 	}
 	runtimetest.Run(t, runtimetest.Harness{Runtime: d, UID: testUID, Confine: true})
+}
+
+// starter starts the spec on its standard input and stays.
+func starter() int {
+	var s runtime.Spec
+	d, err := process.New(process.Options{})
+	if err == nil {
+		err = json.NewDecoder(os.Stdin).Decode(&s)
+	}
+	if err == nil {
+		_, err = d.Start(context.Background(), s)
+	}
+	if err != nil {
+		return 1
+	}
+	if _, err := os.Stdout.WriteString("!"); err != nil {
+		return 1
+	}
+	time.Sleep(time.Minute)
+	return 0
 }
