@@ -25,12 +25,16 @@ func (s *Server) Hooks() http.Handler {
 type hookFunc func(r *http.Request, p *push, updates []RefUpdate, out io.Writer) error
 
 func (s *Server) hook(w http.ResponseWriter, r *http.Request, do hookFunc) {
+	w.Header().Set("Trailer", trailerExit)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !s.enter() {
+		return // without the trailer the hook knows that we went away
+	}
+	defer s.work.Done()
 	secret := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	p := s.pushes[secret] // 256 random bits: no need to hide how long a look-up takes
 	s.mu.Unlock()
-	w.Header().Set("Trailer", trailerExit)
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := newProgress(w)
 	var err error
 	switch body, rerr := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHookInput)); {

@@ -50,6 +50,8 @@ func TestPushAboveLimit(t *testing.T) {
 	for _, buffer := range []string{"65536", "8000000"} { // chunked, and with a length
 		if out, err := c.try("-c", "http.postBuffer="+buffer, "push", "origin", "main"); err == nil {
 			t.Fatalf("4 MB were accepted: %s", out)
+		} else {
+			t.Logf("the client was told: %s", out)
 		}
 	}
 	if heads, err := h.repo.Heads(t.Context()); err != nil || len(heads) != 0 {
@@ -262,6 +264,39 @@ func TestGitKilledAfterTheRefsMoved(t *testing.T) {
 	}
 	p := h.received()
 	mustEqual(t, "received", p.Updates[0], RefUpdate{Ref: "refs/heads/main", Old: Zero, New: head})
+}
+
+func TestCloseEndsTheFollowUp(t *testing.T) {
+	h := newHost(t)
+	entered := make(chan struct{})
+	h.recv.received = func(ctx context.Context, _ Push, _ io.Writer) error {
+		close(entered)
+		<-ctx.Done() // as one that follows a build does
+		return ctx.Err()
+	}
+	c := h.clone()
+	head := c.commit("a", "1")
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.try("push", "origin", "main")
+		done <- err
+	}()
+	<-entered
+	h.srv.Close()
+	if err := <-done; err != nil {
+		t.Fatalf("the push is in and should say so: %v", err)
+	}
+	if n := len(h.recv.pushes()); n != 1 {
+		t.Fatalf("Close did not wait: %d received", n)
+	}
+	if at, err := h.repo.Resolve(t.Context(), "main"); err != nil || at != head {
+		t.Fatalf("main is at %s, %v", at, err)
+	}
+	out, err := c.try("push", "origin", "main:after")
+	if err == nil {
+		t.Fatal("a closed server took a push")
+	}
+	mustContain(t, out, "Bosman is stopping")
 }
 
 // serveChild is a server in a process of its own, to be killed.
