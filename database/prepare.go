@@ -63,7 +63,7 @@ func (k *Keeper) prepare(ctx context.Context, name string, into Snapshot, build 
 // SwapIn puts what was prepared for the instance name in the place of its
 // data, which is kept: kept is zero if there was none. Stop the instance's
 // processes before. KindNotFound if nothing was prepared.
-func (k *Keeper) SwapIn(ctx context.Context, name string, into Snapshot) (kept Snapshot, err error) {
+func (k *Keeper) SwapIn(ctx context.Context, name string) (kept Snapshot, err error) {
 	n, err := k.read(name)
 	if err != nil {
 		return kept, err
@@ -88,16 +88,24 @@ func (k *Keeper) SwapIn(ctx context.Context, name string, into Snapshot) (kept S
 	return kept, k.write(n)
 }
 
-// SwapBack undoes a SwapIn: what it kept takes its place again and what it
-// put there is removed.
-func (k *Keeper) SwapBack(ctx context.Context, name string, into, kept Snapshot) error {
-	if into.Files != "" {
-		if err := swapBackFiles(into.Files, kept.Files); err != nil {
-			return diskError("put the files back", into.Files, err)
+// SwapBack undoes the SwapIn of the instance name: what it kept takes its
+// place again and what it put there is removed. Without a SwapIn it does
+// nothing.
+func (k *Keeper) SwapBack(ctx context.Context, name string) error {
+	n, err := k.read(name)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return nil
+	}
+	if err != nil || n.Swapped == nil {
+		return err
+	}
+	if n.Files != "" {
+		if err := swapBackFiles(n.Files, n.Swapped.Files); err != nil {
+			return diskError("put the files back", n.Files, err)
 		}
 	}
-	if k.Engine != nil {
-		if err := k.swapBackDatabase(ctx, name, kept.Database); err != nil {
+	if n.Database {
+		if err := k.swapBackDatabase(ctx, name, n.Swapped.Database); err != nil {
 			return err
 		}
 	}

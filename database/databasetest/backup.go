@@ -15,7 +15,7 @@ import (
 // backedUp makes live with n rows and files, and a verified backup of it.
 func (w World) backedUp(t *testing.T, n int) (k *database.Keeper, live database.Snapshot, backup string) {
 	t.Helper()
-	root := dir(t)
+	root := t.TempDir()
 	live = database.Snapshot{Database: w.create(t, w.Engine, "live", n), Files: filepath.Join(root, "data")}
 	writeFile(t, filepath.Join(live.Files, "media/cv.pdf"), "old")
 	if err := os.Symlink("/etc/passwd", filepath.Join(live.Files, "link")); err != nil {
@@ -168,8 +168,8 @@ func (s *suite) wide(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	k := w.keeper(dir(t))
-	backup := filepath.Join(dir(t), "k1")
+	k := w.keeper(t.TempDir())
+	backup := filepath.Join(t.TempDir(), "k1")
 	m, err := k.Backup(t.Context(), database.Snapshot{Database: live}, backup, database.About{Instance: "live"})
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func (s *suite) wide(t *testing.T) {
 
 func (s *suite) replace(t *testing.T) {
 	w, _ := s.world(t)
-	root := dir(t)
+	root := t.TempDir()
 	staging := database.Snapshot{Database: w.create(t, w.Source, "staging", 4), Files: filepath.Join(root, "staging")}
 	writeFile(t, filepath.Join(staging.Files, "media/a"), "staging")
 	k := w.keeper(filepath.Join(root, "state"))

@@ -38,7 +38,7 @@ func Verbs() []string { return []string{"backup", "restore", "replace"} }
 // Test judges an engine. app begins the names of the apps it makes; the verbs
 // are killed at each of their points.
 func Test(t *testing.T, app string, mk Maker, verbs ...string) {
-	s := suite{app: app, mk: mk, verbs: verbs}
+	s := suite{app: app, mk: mk, verbs: verbs, killed: map[string]bool{}}
 	t.Run("create", s.create)
 	t.Run("names", s.names)
 	t.Run("copy", s.copy)
@@ -55,7 +55,8 @@ type suite struct {
 	mk  Maker
 	n   int
 
-	verbs []string
+	verbs  []string
+	killed map[string]bool // points that were tried
 }
 
 // world makes a world whose databases are dropped at the end of t.
@@ -122,10 +123,11 @@ func (w World) rows(d bosman.Database) (n int) {
 // fill makes a table of n candidates.
 func (w World) fill(t testing.TB, d bosman.Database, n int) {
 	t.Helper()
-	w.exec(t, d, "CREATE TABLE candidate (id integer PRIMARY KEY, name text NOT NULL)", "CREATE INDEX candidate_name ON candidate (name)")
+	statements := []string{"CREATE TABLE candidate (id integer PRIMARY KEY, name text NOT NULL)", "CREATE INDEX candidate_name ON candidate (name)"}
 	for i := range n {
-		w.exec(t, d, fmt.Sprintf("INSERT INTO candidate VALUES (%d, 'Zażółć %d')", i, i))
+		statements = append(statements, fmt.Sprintf("INSERT INTO candidate VALUES (%d, 'Zażółć %d')", i, i))
 	}
+	w.exec(t, d, statements...)
 }
 
 func (w World) create(t testing.TB, e database.Engine, name string, rows int) bosman.Database {
@@ -338,21 +340,6 @@ func total(in database.Inspection) (n int64) {
 // keeper makes a keeper of the world, with a folder for notes.
 func (w World) keeper(state string) *database.Keeper {
 	return &database.Keeper{Engine: w.Engine, Scratch: w.Trial, State: state}
-}
-
-// dir is a folder that servers of another user may look into.
-func dir(t testing.TB) string {
-	t.Helper()
-	d, err := os.MkdirTemp("", "bosman-dbtest-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(d); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
 }
 
 func writeFile(t testing.TB, path, content string) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/internal/faults"
+	"github.com/bosman-cd/bosman/internal/need"
 )
 
 // jobEnv tells a child process what to do before it is killed.
@@ -77,6 +78,7 @@ func (w World) do(ctx context.Context, j job) error {
 
 // kill kills a process at each point of each verb and looks what is left.
 func (s *suite) kill(t *testing.T) {
+	need.Slow(t, "starts and kills processes")
 	for _, verb := range s.verbs {
 		t.Run(verb, func(t *testing.T) {
 			w, app := s.world(t)
@@ -85,6 +87,10 @@ func (s *suite) kill(t *testing.T) {
 				t.Fatalf("only the points %q were passed", points)
 			}
 			for _, p := range points {
+				if s.killed[p] {
+					continue // the same code, reached by another verb
+				}
+				s.killed[p] = true
 				t.Run(p, func(t *testing.T) { s.killAt(t, verb, p) })
 			}
 		})
@@ -95,7 +101,7 @@ func (s *suite) kill(t *testing.T) {
 // is to replace it: 3 rows and "old" files.
 func (s *suite) scene(t *testing.T, w World, app, verb string) job {
 	t.Helper()
-	j := job{App: app, Verb: verb, Root: dir(t)}
+	j := job{App: app, Verb: verb, Root: t.TempDir()}
 	k := w.keeper(filepath.Join(j.Root, "state"))
 	live := database.Snapshot{Database: w.create(t, w.Engine, "live", 3), Files: j.files()}
 	writeFile(t, filepath.Join(live.Files, "cv"), "old")

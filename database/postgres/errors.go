@@ -3,10 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,11 +42,10 @@ func (c *Cluster) sqlError(doing string, err error) error {
 				WithNext("close connections or try again").Because(err)
 		case "55006": // object_in_use
 			return bosman.Busy("could not %s: the database is in use", doing).WithNext("try again").Because(err)
-		case "57P01", "57P02", "57P03": // shutdown, crash, cannot connect now
+		case "57P01": // the connection was ended: by a swap, a drop or a shutdown
+			return bosman.Busy("could not %s: its connection was ended meanwhile", doing).WithNext("try again").Because(err)
+		case "57P02", "57P03": // crash, cannot connect now
 			return c.down(doing, err)
-		}
-		if strings.HasPrefix(pg.Code, "58") && pg.Code == "58030" { // io_error
-			return c.full(doing, err)
 		}
 		return bosman.Failed("could not %s", doing).Because(err)
 	}
@@ -55,7 +54,7 @@ func (c *Cluster) sqlError(doing string, err error) error {
 	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, syscall.ECONNREFUSED) {
 		return c.down(doing, err)
 	}
-	if errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "unexpected EOF") {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return c.down(doing, err)
 	}
 	return bosman.Internal("could not %s", doing).Because(err)
