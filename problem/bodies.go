@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/klauspost/compress/zstd"
@@ -115,6 +118,51 @@ func (b *Bodies) Remove(name string) error {
 		return bosman.Invalid("%q is no stored event", name)
 	}
 	return ignoreMissing(os.Remove(filepath.Join(b.dir, name)))
+}
+
+// Sweep removes the bodies that keep does not want and that are older than
+// age, and what a kill left half-written. It says how many went and how many
+// bytes that freed. age leaves time for an event's row to be committed.
+func (b *Bodies) Sweep(ctx context.Context, age time.Duration, keep func(name string) (bool, error)) (files int, bytes int64, err error) {
+	oldest := time.Now().Add(-age)
+	err = filepath.WalkDir(b.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if d.IsDir() {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		if info.ModTime().After(oldest) {
+			return nil
+		}
+		name, err := filepath.Rel(b.dir, path)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(name, ".zst") {
+			wanted, err := keep(name)
+			if err != nil || wanted {
+				return err
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			return ignoreMissing(err)
+		}
+		files++
+		bytes += info.Size()
+		return nil
+	})
+	if err != nil {
+		return files, bytes, bosman.Unavailable("old error reports cannot be removed").Because(err)
+	}
+	return files, bytes, nil
 }
 
 func ignoreMissing(err error) error {

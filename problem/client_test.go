@@ -23,11 +23,7 @@ func served(t *testing.T) (dsn string, store *memory, in *Intake, bodies *Bodies
 	in, store, bodies = intake(t, nil)
 	srv := httptest.NewServer(in)
 	t.Cleanup(srv.Close)
-	dsn, err := DSN("livekey", srv.URL, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dsn, store, in, bodies
+	return DSN("livekey", srv.URL, "rms"), store, in, bodies
 }
 
 // TestPythonClient lets Debian's sentry-sdk report a crash of its own.

@@ -134,12 +134,15 @@ func TestReleaseNames(t *testing.T) {
 }
 
 func TestDSN(t *testing.T) {
-	dsn, err := DSN("abc", "http://127.0.0.1:8080/", 4)
-	if err != nil || dsn != "http://abc@127.0.0.1:8080/4" {
-		t.Errorf("%q, %v", dsn, err)
-	}
-	if _, err := DSN("abc", "nonsense", 1); err == nil {
-		t.Error("an address without a scheme passed")
+	for _, c := range []struct{ key, base, project, want string }{
+		{"abc", "http://127.0.0.1:8080/", "4", "http://abc@127.0.0.1:8080/4"},
+		{"abc", "https://x.pl/bosman?a=b", "rms", "https://abc@x.pl/bosman/600129"},
+		{"abc", "nonsense", "rms", ""},
+		{"", "http://x.pl", "rms", ""},
+	} {
+		if got := DSN(c.key, c.base, c.project); got != c.want {
+			t.Errorf("DSN(%q, %q, %q) = %q, want %q", c.key, c.base, c.project, got, c.want)
+		}
 	}
 }
 

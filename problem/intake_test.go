@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 	"go.uber.org/goleak"
@@ -486,5 +487,36 @@ func TestStoreFailure(t *testing.T) {
 	}
 	if w := send(in, post("/api/1/store/", `{"message":"a"}`, "X-Sentry-Auth", auth)); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("after Close: %d", w.Code)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	in, store, bodies := intake(t, nil)
+	var names []string
+	for _, name := range []string{"node-exception", "py-message-store", "go-panic"} {
+		if w := send(in, fixture(t, name)); w.Code != http.StatusOK {
+			t.Fatal(w.Code)
+		}
+		names = append(names, store.last(t).Event.Body)
+	}
+	if err := os.WriteFile(filepath.Join(bodies.dir, ".new-1"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keep := func(name string) (bool, error) { return name == names[1], nil }
+	if n, _, err := bodies.Sweep(t.Context(), time.Hour, keep); n != 0 || err != nil {
+		t.Errorf("young ones: %d, %v", n, err)
+	}
+	n, size, err := bodies.Sweep(t.Context(), -time.Second, keep)
+	if n != 3 || size == 0 || err != nil {
+		t.Errorf("%d removed, %d bytes, %v", n, size, err)
+	}
+	if _, err := bodies.Read(names[0]); bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("a removed body: %v", err)
+	}
+	if _, err := bodies.Read(names[1]); err != nil {
+		t.Errorf("a kept body: %v", err)
+	}
+	if _, err := bodies.Read("../../etc/passwd"); bosman.KindOf(err) != bosman.KindInvalid {
+		t.Errorf("a path outside: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"hash/crc32"
 	"net/url"
 	"strconv"
 	"strings"
@@ -32,18 +33,19 @@ func ParseRelease(name string) (app string, number int, ok bool) {
 	return app, n, true
 }
 
-// DSN is the SENTRY_DSN for a public key: "http://KEY@127.0.0.1:8080/1".
-// baseURL is where the intake is reached. project is a positive number of no
-// meaning to us, since the key alone decides whose an event is; Python's and
-// older clients refuse a DSN in which it is not a number.
-func DSN(publicKey, baseURL string, project int) (string, error) {
+// DSN is the SENTRY_DSN for a public key: "http://KEY@127.0.0.1:8080/1234".
+// baseURL is where the intake is reached; "" comes back when it is no http
+// address or there is no key. The key alone decides whose an event is; project
+// (an app's name) only makes the last part, which becomes a number because
+// Python's and older clients refuse anything else.
+func DSN(publicKey, baseURL, project string) string {
 	u, err := url.Parse(baseURL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", bosman.Invalid("%q is no address for error reports", baseURL).WithNext("give it as http://127.0.0.1:8080")
-	}
-	if publicKey == "" || project <= 0 {
-		return "", bosman.Invalid("a DSN needs an error key and a project number above 0")
+	if err != nil || publicKey == "" || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
 	}
 	u.User, u.RawQuery, u.Fragment = url.User(publicKey), "", ""
-	return strings.TrimRight(u.String(), "/") + "/" + strconv.Itoa(project), nil
+	if n, err := strconv.ParseUint(project, 10, 31); err != nil || n == 0 {
+		project = strconv.Itoa(1 + int(crc32.ChecksumIEEE([]byte(project))%1_000_000))
+	}
+	return strings.TrimRight(u.String(), "/") + "/" + project
 }
