@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/internal/need"
@@ -45,7 +46,7 @@ func (k *keeper) Lookup(_ context.Context, key, password string) (string, string
 
 func sink(t *testing.T, k *keeper) (addr string) {
 	t.Helper()
-	s, err := New(Config{Keys: k, Store: k, MaxBytes: 100_000, Recipients: 3})
+	s, err := New(Config{Keys: k, Store: k, MaxBytes: 100_000, Recipients: 3, Clients: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +119,43 @@ func TestRefusals(t *testing.T) {
 	}
 	if len(k.mails) != 0 {
 		t.Errorf("kept %+v", k.mails)
+	}
+}
+
+// TestConnectionsAreBounded holds that a flood waits instead of being served.
+func TestConnectionsAreBounded(t *testing.T) {
+	addr := sink(t, &keeper{})
+	greeted := func(c net.Conn, wait time.Duration) bool {
+		if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Read(make([]byte, 100))
+		return err == nil && n > 0
+	}
+	var conns []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	if !greeted(conns[0], 5*time.Second) || !greeted(conns[1], 5*time.Second) {
+		t.Fatal("the first two are not served")
+	}
+	if greeted(conns[2], 100*time.Millisecond) {
+		t.Error("the third is served beside them")
+	}
+	if err := conns[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !greeted(conns[2], 5*time.Second) {
+		t.Error("the third is not served after the first left")
+	}
+	for _, c := range conns[1:] {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -288,3 +288,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestTheDemosFile holds that the file of the demo application is accepted by
+// parser and schema.
+func TestTheDemosFile(t *testing.T) {
+	data, err := os.ReadFile("../examples/rms/bosman.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Parse(data, "bosman.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate(t, compiled(t), string(data)); err != nil {
+		t.Error(err)
+	}
+	if !strings.HasPrefix(GuardCommand(m), ".venv/bin/python manage.py shell -c '") {
+		t.Errorf("guard %q", GuardCommand(m))
+	}
+}

@@ -64,7 +64,7 @@ type Entry struct {
 // past.
 type Outbox interface {
 	Add(ctx context.Context, e Entry) error
-	Due(ctx context.Context, now time.Time, max int) ([]Entry, error)
+	Due(ctx context.Context, now time.Time, limit int) ([]Entry, error)
 	Done(ctx context.Context, e Entry) error
 	Retry(ctx context.Context, e Entry, next time.Time, reason string) error
 }

@@ -13,7 +13,9 @@ import (
 // maxBatch is how many events are committed together at most.
 const maxBatch = 200
 
-var errBusy = bosman.Busy("too many error reports wait").WithNext("send it again later")
+func busy() error {
+	return bosman.Busy("too many error reports wait").WithNext("send it again later")
+}
 
 type job struct {
 	report Report
@@ -49,14 +51,14 @@ func (q *queue) submit(ctx context.Context, r Report) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return errBusy
+		return busy()
 	}
 	select {
 	case q.jobs <- j:
 		q.mu.Unlock()
 	default:
 		q.mu.Unlock()
-		return errBusy
+		return busy()
 	}
 	select {
 	case err := <-j.done:

@@ -271,9 +271,9 @@ func manyDigits(s string) bool {
 	return false
 }
 
-func holds(s string, any ...string) bool {
-	for _, a := range any {
-		if strings.Contains(s, a) {
+func holds(s string, parts ...string) bool {
+	for _, p := range parts {
+		if strings.Contains(s, p) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -191,4 +192,21 @@ func FuzzProcfile(f *testing.F) {
 			t.Fatalf("%v\n%s", err, p.Manifest)
 		}
 	})
+}
+
+// TestTheDemo looks at a real Django project and finds what its own
+// bosman.yaml says.
+func TestTheDemo(t *testing.T) {
+	p, err := Detect(os.DirFS("../../examples/rms"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Parse([]byte(p.Manifest), "bosman.yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.Manifest)
+	}
+	if p.Stack != "django" || m.Env["DJANGO_SETTINGS_MODULE"] != "rms.settings" || m.Health != "/healthz" || m.Database != "postgres" ||
+		m.Static["/static/"] != "staticfiles/" || len(m.Data) != 1 || strings.TrimSuffix(m.Data[0], "/") != "media" || m.Processes["web"].Run == "" {
+		t.Errorf("%+v\n%s", m, p.Manifest)
+	}
 }
