@@ -220,6 +220,40 @@ func TestRevertThatFails(t *testing.T) {
 	}
 }
 
+// A revert that fails in the middle of a deployment undoes the deployment, but
+// never stops the processes that serve.
+func TestFailedRevertLeavesWhatServes(t *testing.T) {
+	f := newFixture(t)
+	entered := f.hold("Check")
+	d := f.ask(bosman.PlanDeploy, "live", 2)
+	f.arrive(entered, "check")
+	f.fail("Check", bosman.Failed("no"))
+	rev := f.wait(f.ask(bosman.PlanRevert, "live", 1, reverts(d, 0)))
+	if rev.State != bosman.OpFailed || f.wait(d).State != bosman.OpReverted {
+		t.Errorf("revert %+v", rev)
+	}
+	f.serves("live", 1)
+
+	// Nor those of the way back: after the switch they run on until a later
+	// operation settles.
+	f.on("Check", nil)
+	held := make(chan struct{}, 1)
+	f.on("Watch", func(context.Context) error { held <- struct{}{}; return nil })
+	d = f.ask(bosman.PlanDeploy, "live", 2)
+	f.arrive(held, "watch")
+	f.fail("Check", bosman.Failed("no"))
+	if rev = f.wait(f.ask(bosman.PlanRevert, "live", 1, reverts(d, 0))); rev.State != bosman.OpFailed {
+		t.Errorf("revert %+v", rev)
+	}
+	s := f.see()
+	if s.Routes["live"].Release != 2 || s.Ops[d].State != bosman.OpDone || s.Sets["rms.live.d1"] != 1 {
+		t.Errorf("routes %v, d%d %s, sets %v", s.Routes, d, s.Ops[d].State, s.Sets)
+	}
+	f.on("Check", nil)
+	f.wait(f.ask(bosman.PlanRevert, "live", 1, reverts(d, 0)))
+	f.serves("live", 1)
+}
+
 // With the database: the backup made before the deployment takes the place,
 // what was written since is kept aside.
 func TestRevertWithTheDatabase(t *testing.T) {
