@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -226,7 +227,15 @@ func (u *run) readManifest(ctx context.Context) error {
 	}
 	m, err := u.Manifests.Parse(data)
 	if err != nil {
-		return &red{err.Error()}
+		e := bosman.AsError(err)
+		lines := strings.Split(e.Message, "\n")
+		for _, line := range lines {
+			u.out.Say("%s", line)
+		}
+		if lines[0] == e.Message && e.Next != "" {
+			lines[0] += "; " + e.Next
+		}
+		return &red{lines[0]}
 	}
 	if m.Root == "" {
 		m.Root = "."

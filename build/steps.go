@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +37,19 @@ func (u *run) make(ctx context.Context, identity bosman.Release) error {
 	shared := map[string][]string{} // key → outputs
 	previous := ""
 	at := 0
+	var outputs []string // of the steps so far, in the repository
 	for i, s := range u.m.Build {
+		first := at
+		for _, out := range s.Outputs {
+			outputs = append(outputs, path.Join(u.m.Root, out))
+		}
+		var before map[string]bool
+		if cacheable(s) {
+			var err error
+			if before, err = listTree(u.tree(), outputs); err != nil {
+				return u.host("the workspace could not be read", err)
+			}
+		}
 		key, err := u.buildStep(ctx, s, &u.b.Steps[at], "", previous)
 		if err != nil {
 			return err
@@ -50,6 +63,11 @@ func (u *run) make(ctx context.Context, identity bosman.Release) error {
 				return err
 			}
 			at++
+		}
+		if cacheable(s) && slices.ContainsFunc(u.b.Steps[first:at], func(st bosman.BuildStep) bool { return !st.Cached }) {
+			if err := u.tidy(s, before, outputs); err != nil {
+				return err
+			}
 		}
 		previous = key.hash
 	}
@@ -97,7 +115,7 @@ func (u *run) warnUncached() {
 	open := ""
 	for _, s := range u.m.Build {
 		switch {
-		case len(s.Inputs) == 0 || len(s.Outputs) == 0:
+		case !cacheable(s):
 			if open == "" {
 				open = s.Name
 			}
@@ -117,8 +135,7 @@ func (u *run) key(ctx context.Context, s bosman.Step, variant, previous string) 
 		Sandbox: u.Sandbox.Version(), Trust: u.b.Trust, Root: u.m.Root, Run: s.Run, Variant: variant,
 		Env: u.stepEnv(s, variant), Secrets: s.Secrets, Outputs: s.Outputs, Previous: previous,
 	}
-	cacheable := len(s.Inputs) > 0 && len(s.Outputs) > 0
-	if cacheable {
+	if cacheable(s) {
 		lines, err := hashInputs(ctx, u.base(), s.Inputs)
 		if err != nil {
 			return stepKey{}, u.host("the inputs of the step could not be read", err)
@@ -128,7 +145,7 @@ func (u *run) key(ctx context.Context, s bosman.Step, variant, previous string) 
 		k.Inputs = []string{"tree " + u.b.Tree}
 	}
 	hash, err := k.hash()
-	return stepKey{hash, cacheable}, err
+	return stepKey{hash, cacheable(s)}, err
 }
 
 func (u *run) stepEnv(s bosman.Step, variant string) map[string]string {
@@ -181,6 +198,9 @@ func (u *run) fromCache(ctx context.Context, s bosman.Step, at *bosman.BuildStep
 			}
 		}
 	}
+	if err := u.giveParents(s); err != nil {
+		return err
+	}
 	u.out.Say("%s: nothing it depends on has changed: %s from the cache", title(at), strings.Join(s.Outputs, ", "))
 	at.State, at.Cached, at.EndedAt, at.LogTo = bosman.StepDone, true, time.Now().UTC(), u.out.Size()
 	return u.save(ctx)
@@ -209,7 +229,30 @@ func (u *run) variantStep(ctx context.Context, s bosman.Step, index int, at *bos
 			made[variant][p] = host
 		}
 	}
-	return u.moveOutputs(s, aside, u.base())
+	if err := u.moveOutputs(s, aside, u.base()); err != nil {
+		return err
+	}
+	return u.giveParents(s)
+}
+
+// giveParents gives the folders above the outputs of a step, which may have
+// been made for them, to the user of the steps.
+func (u *run) giveParents(s bosman.Step) error {
+	if !u.Sandbox.Root() {
+		return nil
+	}
+	for _, out := range s.Outputs {
+		for dir := path.Dir(path.Clean(out)); dir != "."; dir = path.Dir(dir) {
+			p, err := inTree(u.base(), dir)
+			if err == nil {
+				err = os.Lchown(p, u.uid, u.uid)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return u.host("the folders of the step's outputs could not be given to the steps", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (u *run) moveOutputs(s bosman.Step, from, to string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -294,4 +295,45 @@ func TestReleaseConflict(t *testing.T) {
 		t.Errorf("sealed twice: %v", err)
 	}
 	fmt.Fprintln(testWriter{t}, "kept:", rel.Dir)
+}
+
+// A tree is the same whether a step ran or came from the cache.
+func TestStepLeavesOnlyItsOutputs(t *testing.T) {
+	w := newBench(t)
+	const yaml = `
+build:
+  - name: assets
+    run: "test ! -e node_modules/x || echo second; mkdir -p node_modules static/dist static/tmp lib/__pycache__; echo $M > static/dist/a; touch node_modules/x static/tmp/y lib/new"
+    inputs: [in]
+    outputs: [static/dist]
+    variants: {default: {M: dev}, live: {M: prod}}
+  - {name: free, run: "touch static/free; test ! -e node_modules"}
+`
+	list := func(n int) string {
+		var names []string
+		all, err := listTree(w.store.Tree("shop", n), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range all {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return strings.Join(names, " ")
+	}
+	b := w.run(w.commit(map[string]string{"bosman.yaml": yaml, "in": "1", "lib/old": "x"}))
+	w.want(b, bosman.BuildGreen)
+	w.wantLog(b.Number, "assets:live second", "removed what outputs: does not name", "node_modules", "static/tmp")
+	const want = "bosman.yaml in lib lib/old static static/dist static/dist/a static/free"
+	if got := list(b.Release); got != want {
+		t.Errorf("ran: %s", got)
+	}
+	b = w.run(w.commit(map[string]string{"lib/old": "y"}))
+	w.want(b, bosman.BuildGreen)
+	if !b.Steps[0].Cached || !b.Steps[1].Cached {
+		t.Errorf("steps %+v", b.Steps)
+	}
+	if got := list(b.Release); got != want {
+		t.Errorf("from the cache: %s", got)
+	}
 }
