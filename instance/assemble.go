@@ -42,7 +42,7 @@ func Assemble(o Order) (runtime.Spec, error) {
 	in := o.Around.Instance
 	s := runtime.Spec{
 		ID: o.ID, App: in.App, Instance: in.Name, UID: in.UID, Tree: o.Tree, Hide: o.Hide,
-		RunDir: filepath.Join(o.Dir, "run", lastPart(o.ID)), LogDir: filepath.Join(o.Dir, "log"),
+		RunDir: HandleOf(o.Dir, o.ID).RunDir, LogDir: filepath.Join(o.Dir, "log"),
 		MemoryMax: o.Memory, OOMScore: 500, Mounts: slices.Clone(o.Variants),
 	}
 	env := Map(Environment(o.Around))
@@ -74,7 +74,15 @@ func Assemble(o Order) (runtime.Spec, error) {
 	return s, err
 }
 
-func lastPart(id string) string { return id[strings.LastIndexByte(id, '.')+1:] }
+// HandleOf finds a process set of the instance whose folder is dir. Its RunDir
+// is named by the last part of its ID; sets of the same last part cannot run at
+// once, and the driver refuses to mix them up.
+func HandleOf(dir, id string) runtime.Handle {
+	return runtime.Handle{ID: id, RunDir: filepath.Join(dir, "run", id[strings.LastIndexByte(id, '.')+1:])}
+}
+
+// LogFile is the log of the instance whose folder is dir.
+func LogFile(dir string) string { return filepath.Join(dir, "log", runtime.LogName) }
 
 // DataDir is where the files of a data: folder lie on the host.
 func DataDir(instanceDir, data string) string {
@@ -196,6 +204,10 @@ func FillTemplates(tree string, templates, env map[string]string, dir string, ui
 			return nil, err
 		}
 		host := filepath.Join(dir, filepath.Clean("/"+target))
+		mounts = append(mounts, runtime.Mount{Source: host, Target: filepath.Clean(target)})
+		if old, err := os.ReadFile(host); err == nil && bytes.Equal(old, out) {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(host), 0o750); err != nil {
 			return nil, bosman.Unavailable("cannot keep %s", target).Because(err)
 		}
@@ -207,7 +219,6 @@ func FillTemplates(tree string, templates, env map[string]string, dir string, ui
 				return nil, bosman.Unavailable("cannot give %s to the instance", target).Because(err)
 			}
 		}
-		mounts = append(mounts, runtime.Mount{Source: host, Target: filepath.Clean(target)})
 	}
 	return mounts, nil
 }

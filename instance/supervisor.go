@@ -46,6 +46,15 @@ func (sv *Supervisor) Exec(ctx context.Context, s runtime.Spec, c runtime.Comman
 	return ex.Exec(ctx, s, c)
 }
 
+// List finds the process sets on the host; nil if the runtime cannot tell.
+func (sv *Supervisor) List(ctx context.Context) ([]runtime.Handle, error) {
+	lister, ok := sv.rt.(runtime.Lister)
+	if !ok {
+		return nil, nil
+	}
+	return lister.List(ctx)
+}
+
 // StateOf is the state of an instance whose process set has this status.
 func StateOf(st runtime.Status) bosman.InstanceState {
 	switch st.State {
@@ -127,11 +136,7 @@ func (sv *Supervisor) ensure(ctx context.Context, s runtime.Spec, out *Reconcile
 }
 
 func (sv *Supervisor) stopOrphans(ctx context.Context, want map[string]bool, keep func(string) bool, out *Reconciled) error {
-	lister, ok := sv.rt.(runtime.Lister)
-	if !ok {
-		return nil
-	}
-	found, err := lister.List(ctx)
+	found, err := sv.List(ctx)
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,11 @@ func (j *journal) Record(_ context.Context, r cron.Run) error {
 	return nil
 }
 
-func (j *journal) Seen(context.Context) (time.Time, error) { return j.seen, nil }
+func (j *journal) Seen(context.Context) (time.Time, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seen, nil
+}
 
 func (j *journal) See(_ context.Context, t time.Time) error {
 	j.mu.Lock()

@@ -103,10 +103,11 @@ func (s Spec) Handle() Handle { return Handle{ID: s.ID, RunDir: s.RunDir} }
 
 // LogFile is the path of the instance's log (see package logfile); all
 // process sets of an instance write to the same.
-func (s Spec) LogFile() string { return filepath.Join(s.LogDir, "app.log") }
+func (s Spec) LogFile() string { return filepath.Join(s.LogDir, LogName) }
 
 // How the log of an instance is kept: 10 MB a file, 5 files.
 const (
+	LogName = "log" // in LogDir
 	LogSize = 10 << 20
 	LogKeep = 5
 )

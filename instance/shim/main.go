@@ -107,6 +107,12 @@ func keep(report *os.File, diag *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	if old.ID != "" && old.ID != spec.ID {
+		if len(old.Alive()) > 0 {
+			return fmt.Errorf("its folder is used by %s, which still runs", old.ID)
+		}
+		old = State{}
+	}
 	s, err := newShim(spec, diag)
 	if err != nil {
 		return err

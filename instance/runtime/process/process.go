@@ -89,14 +89,41 @@ func (d *Driver) Start(ctx context.Context, s runtime.Spec) (runtime.Handle, err
 	}
 }
 
+// other says that the RunDir is at work for another process set.
+func other(h runtime.Handle, id string) *bosman.Error {
+	return bosman.Conflict("the folder of %s is used by %s", h.ID, id).WithKept(id + " goes on").WithNext("stop " + id + " first")
+}
+
 // kept says whether a shim keeps the process set. One that is dying may still
 // take a connection, so it is asked; one that hangs is an error.
 func (d *Driver) kept(ctx context.Context, h runtime.Handle) (bool, error) {
-	_, err := call(ctx, h)
+	res, err := call(ctx, h)
 	if bosman.KindOf(err) == bosman.KindNotFound {
 		return false, nil
 	}
+	if err == nil && res.Status != nil && res.Status.ID != h.ID {
+		return false, other(h, res.Status.ID)
+	}
 	return err == nil, err
+}
+
+// own is call for those who mean this very process set: another one in the
+// same folder counts as none.
+func own(ctx context.Context, h runtime.Handle) (shim.Response, error) {
+	res, err := call(ctx, h)
+	if err == nil && res.Status != nil && res.Status.ID != h.ID {
+		return shim.Response{}, bosman.NotFound("nobody keeps the processes of %s", h.ID)
+	}
+	return res, err
+}
+
+// ownState is what the last shim of this very process set wrote down.
+func ownState(h runtime.Handle) (shim.State, error) {
+	st, err := shim.ReadState(h.RunDir)
+	if err == nil && st.ID != h.ID {
+		return shim.State{}, fs.ErrNotExist
+	}
+	return st, err
 }
 
 // call asks for the status. An answer that breaks off is asked for again: the
@@ -186,11 +213,11 @@ func environment() []string {
 
 // Adopt implements runtime.Runtime: the shim, if alive, needs nothing of us.
 func (d *Driver) Adopt(ctx context.Context, h runtime.Handle) error {
-	_, err := call(ctx, h)
+	_, err := own(ctx, h)
 	if bosman.KindOf(err) != bosman.KindNotFound {
 		return err
 	}
-	st, serr := shim.ReadState(h.RunDir)
+	st, serr := ownState(h)
 	if serr != nil || st.Stopped {
 		return err
 	}
@@ -200,7 +227,7 @@ func (d *Driver) Adopt(ctx context.Context, h runtime.Handle) error {
 
 // Status implements runtime.Runtime.
 func (d *Driver) Status(ctx context.Context, h runtime.Handle) (runtime.Status, error) {
-	res, err := call(ctx, h)
+	res, err := own(ctx, h)
 	if err == nil && res.Status != nil {
 		return *res.Status, nil
 	}
@@ -210,7 +237,7 @@ func (d *Driver) Status(ctx context.Context, h runtime.Handle) (runtime.Status, 
 	if bosman.KindOf(err) != bosman.KindNotFound {
 		return runtime.Status{ID: h.ID, State: runtime.StateUnknown, Note: bosman.AsError(err).Message}, nil
 	}
-	st, err := shim.ReadState(h.RunDir)
+	st, err := ownState(h)
 	if errors.Is(err, fs.ErrNotExist) {
 		return runtime.Status{ID: h.ID, State: runtime.StateGone}, nil
 	}
@@ -251,7 +278,10 @@ func (d *Driver) Stop(ctx context.Context, h runtime.Handle, limit time.Duration
 	if limit <= 0 {
 		wait = 15 * time.Minute
 	}
-	_, err := shim.Call(ctx, h.RunDir, shim.Request{Verb: shim.VerbStop, Timeout: limit}, wait)
+	_, err := own(ctx, h)
+	if err == nil {
+		_, err = shim.Call(ctx, h.RunDir, shim.Request{Verb: shim.VerbStop, Timeout: limit}, wait)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -285,7 +315,7 @@ func awaitEnd(ctx context.Context, runDir string) error {
 // stopUnwatched ends what a dead shim left: a new one cannot be had without
 // the spec, so it is done from here.
 func (d *Driver) stopUnwatched(ctx context.Context, h runtime.Handle, limit time.Duration) error {
-	st, err := shim.ReadState(h.RunDir)
+	st, err := ownState(h)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -344,7 +374,7 @@ func (d *Driver) Lacking() []string { return confine.Lacking(d.opt.Program) }
 
 // Forget removes the RunDir of a process set that has stopped.
 func (d *Driver) Forget(h runtime.Handle) error {
-	st, err := shim.ReadState(h.RunDir)
+	st, err := ownState(h)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 // Run puts a driver through the suite.
 func Run(t *testing.T, h Harness) {
 	t.Run("serves, is found again, stops", func(t *testing.T) { lifecycle(t, h) })
+	t.Run("does not mix up sets", func(t *testing.T) { mixups(t, h) })
 	t.Run("surroundings", func(t *testing.T) { surroundings(t, h) })
 	t.Run("restarts what dies", func(t *testing.T) { restarts(t, h) })
 	t.Run("crash loop is told", func(t *testing.T) { crashes(t, h) })
@@ -87,6 +88,35 @@ func lifecycle(t *testing.T, h Harness) {
 	start(t, h, s)
 	if _, fresh := Get(t, s, "/pid"); fresh == pid {
 		t.Error("the old process answers after a stop and a start")
+	}
+}
+
+// A folder taken by one process set is refused to another, and the handle of
+// another neither sees nor stops it.
+func mixups(t *testing.T, h Harness) {
+	s := Spec(t, h, "suite.live.d37.work")
+	start(t, h, s)
+	second := s
+	second.ID = "suite.live.d38.work"
+	if _, err := h.Runtime.Start(t.Context(), second); bosman.KindOf(err) != bosman.KindConflict {
+		t.Errorf("start in the folder of another: %v", err)
+	}
+	if st := status(t, h, second.Handle()); st.State != runtime.StateGone {
+		t.Errorf("the status of the other: %+v", st)
+	}
+	if err := h.Runtime.Stop(t.Context(), second.Handle(), time.Second); err != nil {
+		t.Error(err)
+	}
+	if code, _ := Get(t, s, "/"); code != 200 {
+		t.Error("it was stopped by the handle of another")
+	}
+	if err := h.Runtime.Stop(t.Context(), s.Handle(), time.Second); err != nil {
+		t.Error(err)
+	}
+	start(t, h, second)
+	Get(t, second, "/")
+	if err := h.Runtime.Stop(t.Context(), second.Handle(), time.Second); err != nil {
+		t.Error(err)
 	}
 }
 
