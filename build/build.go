@@ -57,9 +57,8 @@ type Records interface {
 	// with the report of the build whose tests judged it (nil if unknown);
 	// KindNotFound if there is none.
 	FindRelease(ctx context.Context, app, tree, definition string, trust bosman.Trust) (bosman.Release, *bosman.Report, error)
-	// ReserveRelease gives the release number of a build: a new one the first
-	// time, the same one ever after.
-	ReserveRelease(ctx context.Context, app string, build int) (int, error)
+	// NextRelease gives a new release number of the app.
+	NextRelease(ctx context.Context, app string) (int, error)
 	// SaveRelease stores a sealed release and what is known of its tests. It is
 	// called when it is sealed (Tests pending: it can be tried at once) and when
 	// its tests have been judged.

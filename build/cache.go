@@ -241,29 +241,30 @@ func shareFile(kept, target string) error {
 	return nil
 }
 
-// PruneCache removes the step results of an app (below cacheDir, DATA/cache)
-// that no build has used since before, and gives how many. Releases keep the
-// files they share.
+// PruneCache removes what no build of an app has used since before, below
+// cacheDir (DATA/cache): results of steps and the caches of tools (pip, npm). It
+// gives how many it removed. Releases keep the files they share.
 func PruneCache(cacheDir, app string, before time.Time) (int, error) {
-	dir := filepath.Join(cacheDir, app, "steps")
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, bosman.Unavailable("the cache of %s cannot be read", app).Because(err)
-	}
 	n := 0
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.ModTime().Before(before) {
-			continue // used, or gone
+	for _, dir := range []string{filepath.Join(cacheDir, app), filepath.Join(cacheDir, app, "steps")} {
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		gone := filepath.Join(dir, ".gone-"+strings.TrimPrefix(e.Name(), "."))
-		if err := errors.Join(os.Rename(filepath.Join(dir, e.Name()), gone), os.RemoveAll(gone)); err != nil {
-			return n, bosman.Unavailable("the cache of %s could not be pruned", app).Because(err)
+		if err != nil {
+			return n, bosman.Unavailable("the cache of %s cannot be read", app).Because(err)
 		}
-		n++
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || e.Name() == "steps" || !info.ModTime().Before(before) {
+				continue // used, or gone
+			}
+			gone := filepath.Join(dir, ".gone-"+strings.TrimPrefix(e.Name(), "."))
+			if err := errors.Join(os.Rename(filepath.Join(dir, e.Name()), gone), os.RemoveAll(gone)); err != nil {
+				return n, bosman.Unavailable("the cache of %s could not be pruned", app).Because(err)
+			}
+			n++
+		}
 	}
 	return n, nil
 }

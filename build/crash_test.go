@@ -143,7 +143,7 @@ func TestKilledInMidStepEveryBuildStillEnds(t *testing.T) {
 }
 
 func TestKilledAtEveryPointEveryBuildStillEnds(t *testing.T) {
-	for _, point := range []string{"build.saved", "release.before-rename", "build.sealed", "build.before-test"} {
+	for _, point := range []string{"build.saved", "build.numbered", "release.before-rename", "build.sealed", "build.before-test"} {
 		t.Run(point, func(t *testing.T) {
 			w := newBench(t)
 			b := w.commit(map[string]string{"bosman.yaml": slowApp, "in": "1"})
@@ -164,6 +164,9 @@ func TestKilledAtEveryPointEveryBuildStillEnds(t *testing.T) {
 			list, err := w.store.List("shop")
 			if err != nil || len(list) != 1 || done.Release != list[0].Number || len(w.mem.Releases) != 1 {
 				t.Errorf("releases on disk %v, known %v, %v", list, w.mem.Releases, err)
+			}
+			if done.Release != 1 {
+				t.Errorf("release %d: a second number was taken", done.Release)
 			}
 			if done.Reused && list[0].Build == done.Number {
 				t.Error("a build cannot reuse what it made itself")

@@ -29,13 +29,13 @@ type memory struct {
 	file     string
 	Builds   []bosman.Build
 	Releases []bosman.Release
-	Reserved map[int]int
+	Last     int                // release number
 	saw      func(bosman.Build) // each save, while the lock is held
 	sealed   func(bosman.Release)
 }
 
 func openMemory(t testing.TB, file string) *memory {
-	m := &memory{file: file, Reserved: map[int]int{}}
+	m := &memory{file: file}
 	if data, err := os.ReadFile(file); err == nil {
 		if err := json.Unmarshal(data, m); err != nil {
 			t.Fatal(err)
@@ -98,13 +98,11 @@ func (m *memory) FindRelease(_ context.Context, app, tree, definition string, tr
 	return bosman.Release{}, nil, bosman.NotFound("no such release")
 }
 
-func (m *memory) ReserveRelease(_ context.Context, _ string, build int) (int, error) {
+func (m *memory) NextRelease(context.Context, string) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.Reserved[build] == 0 {
-		m.Reserved[build] = len(m.Reserved) + 1
-	}
-	return m.Reserved[build], m.store()
+	m.Last++
+	return m.Last, m.store()
 }
 
 func (m *memory) SaveRelease(_ context.Context, r bosman.Release) error {

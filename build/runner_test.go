@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/internal/logfile"
 )
 
 const twoSteps = `
@@ -141,5 +143,45 @@ func nothingLeft(t *testing.T, w *bench) {
 	}
 	if left > 0 {
 		t.Errorf("%d processes left", left)
+	}
+}
+
+func TestPruneCache(t *testing.T) {
+	w := newBench(t)
+	const yaml = "build: [{name: env, run: 'date +%N > out; touch $HOME/.cache/x', inputs: [in], outputs: [out]}]\n"
+	b := w.run(w.commit(map[string]string{"bosman.yaml": yaml, "in": "1"}))
+	w.want(b, bosman.BuildGreen)
+	middle := time.Now()
+	again := w.run(w.commit(map[string]string{"in": "2"}))
+	w.want(again, bosman.BuildGreen)
+	if n, err := PruneCache(filepath.Join(w.data, "cache"), "shop", middle); n != 1 || err != nil {
+		t.Errorf("pruned %d, %v", n, err)
+	}
+	w.want(w.run(w.commit(map[string]string{"readme": "x"})), bosman.BuildGreen)
+	last := w.run(w.commit(map[string]string{"in": "1"}))
+	w.want(last, bosman.BuildGreen)
+	if last.Steps[0].Cached {
+		t.Error("a pruned result was used")
+	}
+	if err := w.store.Verify("shop", b.Release); err != nil {
+		t.Errorf("pruning the cache touched a release: %v", err)
+	}
+	if n, err := PruneCache(filepath.Join(w.data, "cache"), "shop", time.Now().Add(time.Hour)); n != 3 || err != nil {
+		t.Errorf("pruned %d, %v; want two results and a tool cache", n, err)
+	}
+}
+
+// The log is one that internal/logfile reads, with the same offsets.
+func TestLogIsReadAsAnyOther(t *testing.T) {
+	w := newBench(t)
+	b := w.run(w.commit(map[string]string{"bosman.yaml": "test: [{name: unit, run: 'echo one; echo two'}]\n"}))
+	w.want(b, bosman.BuildGreen)
+	lines, _, err := logfile.Read(LogPath(w.data, "shop", b.Number), b.Steps[0].LogFrom, 1)
+	if err != nil || len(lines) != 1 || lines[0].Source != "bosman" || lines[0].Text != "unit: echo one; echo two" {
+		t.Errorf("at the step's offset: %+v, %v", lines, err)
+	}
+	lines, _, err = logfile.Read(LogPath(w.data, "shop", b.Number), lines[0].Next, 1)
+	if err != nil || len(lines) != 1 || lines[0].Source != "unit" || lines[0].Text != "one" || time.Since(lines[0].At) > time.Minute {
+		t.Errorf("after it: %+v, %v", lines, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build/sandbox"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
@@ -86,7 +87,7 @@ func (u *run) seal(ctx context.Context, rel bosman.Release, variants map[string]
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	n, err := u.Records.ReserveRelease(ctx, u.b.App, u.b.Number)
+	n, err := u.number(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,6 +124,26 @@ func (u *run) warnUncached() {
 			u.out.Say("%s comes from the cache only for the same tree, because %s, before it, does not name both inputs: and outputs:", s.Name, open)
 		}
 	}
+}
+
+// number gives the number of this build's release. It is written down before
+// anything is sealed, so that the build, run again after a crash, finds what it
+// had sealed.
+func (u *run) number(ctx context.Context) (int, error) {
+	file := filepath.Join(buildDir(u.Data, u.b.App, u.b.Number), "release")
+	if data, err := os.ReadFile(file); err == nil {
+		if n, err := bosman.ParseRef(bosman.LetterRelease, strings.TrimSpace(string(data))); err == nil {
+			return n, nil
+		}
+	}
+	n, err := u.Records.NextRelease(ctx, u.b.App)
+	if err != nil {
+		return 0, err
+	}
+	if err := atomicfile.Write(file, []byte(bosman.Ref(bosman.LetterRelease, n)+"\n"), 0o640); err != nil {
+		return 0, u.host("the number of the release could not be kept", err)
+	}
+	return n, faults.Point("build.numbered")
 }
 
 type stepKey struct {
@@ -299,6 +320,10 @@ func (u *run) command(env map[string]string, text string) (sandbox.Command, erro
 			return sandbox.Command{}, u.host("the caches of the tools could not be made", err)
 		}
 	}
+	now := time.Now()
+	if err := os.Chtimes(tools, now, now); err != nil { // used: PruneCache keeps it
+		return sandbox.Command{}, u.host("the caches of the tools could not be made", err)
+	}
 	if u.Sandbox.Root() {
 		if err := give(filepath.Join(u.work, "home"), u.uid); err != nil {
 			return sandbox.Command{}, u.host("the home folder of the step could not be made", err)
@@ -449,43 +474,4 @@ func clip(s string, n int) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:n], "") + "…"
-}
-
-// precompile makes Python's bytecode, as seen at /app, so that instances, which
-// cannot write to a release, start quickly. What does not compile is left.
-func (u *run) precompile(ctx context.Context) {
-	if !hasPython(u.tree()) {
-		return
-	}
-	const text = `py=python3; [ -x .venv/bin/python ] && py=.venv/bin/python; command -v $py >/dev/null || exit 0
-exec $py -m compileall -q -x '/node_modules/' /app >/dev/null 2>&1`
-	cmd, err := u.command(u.m.Env, text)
-	if err != nil {
-		u.log.Warn("bytecode was not made", "error", err)
-		return
-	}
-	if cmd.Out = u.out.output("bytecode", nil); u.Sandbox.Degraded() != "" {
-		return // real paths would be recorded
-	}
-	cmd.Timeout = 5 * time.Minute
-	if _, err := u.Sandbox.Run(ctx, cmd); err != nil {
-		u.log.Warn("bytecode was not made", "error", err)
-	}
-}
-
-func hasPython(tree string) bool {
-	found := false
-	err := filepath.WalkDir(tree, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && d.Name() == "node_modules" {
-			return fs.SkipDir
-		}
-		if found = strings.HasSuffix(d.Name(), ".py") && d.Type().IsRegular(); found {
-			return fs.SkipAll
-		}
-		return nil
-	})
-	return err == nil && found
 }
