@@ -222,6 +222,9 @@ const (
 	StateGone      State = "gone"
 )
 
+// NoteStopping is the Note of a StateStopped that is not complete yet.
+const NoteStopping = "it is being stopped"
+
 // Status tells how a process set does.
 type Status struct {
 	ID        string

@@ -318,8 +318,11 @@ func (s *shim) status() runtime.Status {
 			st.State = runtime.StateStarting
 		}
 	}
-	if s.gone {
+	if s.stopping {
 		st.State = runtime.StateStopped
+		if !s.gone {
+			st.Note = runtime.NoteStopping
+		}
 	}
 	if s.unsaved != nil && st.Note == "" {
 		st.Note = "the state of the processes cannot be saved: " + s.unsaved.Error()

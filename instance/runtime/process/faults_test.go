@@ -314,6 +314,24 @@ func TestShimDiesInMidStart(t *testing.T) {
 	}
 }
 
+// A start during a stop begins when that is over.
+func TestStartWhileStopping(t *testing.T) {
+	d, s := setup(t, "fault.live.d11")
+	s.Processes = append(s.Processes, runtime.Process{Name: "slow", Run: "trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done"})
+	begin(t, d, s)
+	_, before := rt.Get(t, s, "/pid")
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.Stop(context.Background(), s.Handle(), 3*time.Second) }()
+	rt.Eventually(t, 3*time.Second, "the stop has begun", func() bool { return state(t, d, s).Note == runtime.NoteStopping })
+	begin(t, d, s)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if _, now := rt.Get(t, s, "/pid"); now == before {
+		t.Error("it did not start afresh")
+	}
+}
+
 func TestFloodOfOutput(t *testing.T) {
 	d, s := setup(t, "fault.live.d7")
 	begin(t, d, s)

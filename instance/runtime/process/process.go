@@ -95,16 +95,30 @@ func other(h runtime.Handle, id string) *bosman.Error {
 }
 
 // kept says whether a shim keeps the process set. One that is dying may still
-// take a connection, so it is asked; one that hangs is an error.
+// take a connection, so it is asked; one that hangs is an error; one that
+// stops its processes is waited for.
 func (d *Driver) kept(ctx context.Context, h runtime.Handle) (bool, error) {
-	res, err := call(ctx, h)
-	if bosman.KindOf(err) == bosman.KindNotFound {
-		return false, nil
+	for try := 0; ; try++ {
+		res, err := call(ctx, h)
+		switch {
+		case bosman.KindOf(err) == bosman.KindNotFound:
+			return false, nil
+		case err != nil:
+			return false, err
+		case res.Status == nil || res.Status.State != runtime.StateStopped:
+			if res.Status != nil && res.Status.ID != h.ID {
+				return false, other(h, res.Status.ID)
+			}
+			return true, nil
+		case try == 1200:
+			return false, bosman.Busy("%s is still being stopped", h.ID).WithNext("start it again later")
+		}
+		select { // it is being stopped: start it afterwards
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	if err == nil && res.Status != nil && res.Status.ID != h.ID {
-		return false, other(h, res.Status.ID)
-	}
-	return err == nil, err
 }
 
 // own is call for those who mean this very process set: another one in the
