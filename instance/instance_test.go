@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -316,5 +317,37 @@ func TestOwnFollowsNoLinks(t *testing.T) {
 	}
 	if got := instance.NextUID([]int{70007, 70003}); got != 70008 {
 		t.Error(got)
+	}
+}
+
+func TestWatchReplacesADeadShim(t *testing.T) {
+	need.Root(t)
+	dir := data(t)
+	sv, d := supervisor(t, dir)
+	s := assemble(t, order(t, dir))
+	defer stop(t, d, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sv.Watch(ctx, 50*time.Millisecond, func(context.Context) ([]runtime.Spec, func(string) bool, error) {
+			return []runtime.Spec{s}, nil, nil
+		})
+	}()
+	defer func() { cancel(); <-done }()
+	_, pid := runtimetest.Get(t, s, "/pid")
+	st, err := sv.Status(t.Context(), s.Handle())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(st.Keeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 5*time.Second, "a new shim", func() bool {
+		now, err := sv.Status(t.Context(), s.Handle())
+		return err == nil && now.Adopted && now.Keeper != st.Keeper
+	})
+	if _, same := runtimetest.Get(t, s, "/pid"); same != pid {
+		t.Error("the application was disturbed")
 	}
 }

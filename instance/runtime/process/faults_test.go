@@ -203,6 +203,50 @@ func TestStarterKilledNothingDies(t *testing.T) {
 	}
 }
 
+// serve is killed in the middle of a migration, which goes on; the resumed
+// deployment runs it again, and never beside the first.
+func TestNoTwoCommandsOfOneLabel(t *testing.T) {
+	d, s := setup(t, "fault.live.d12")
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := exec.Command(self, "execer")
+	serve.Stdin = bytes.NewReader(b)
+	out, err := serve.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Wait(); err == nil {
+		t.Fatal("it was not killed")
+	}
+	mark := shim.MarkEnv + "=" + shim.GroupName(s.ID, s.RunDir) + ".exec-"
+	if len(pid.Marked(mark)) == 0 {
+		t.Fatal("the command went down with serve: the test shows nothing")
+	}
+	var said bytes.Buffer
+	exit, err := d.Exec(t.Context(), s, runtime.Command{Label: "d37.release", Shell: "echo again", Stdout: &said})
+	if err != nil || !exit.OK() || said.String() != "again\n" {
+		t.Errorf("%v %v %q", exit, err, said.String())
+	}
+	if left := pid.Marked(mark); len(left) != 0 {
+		t.Errorf("the first run lives on as %v", left)
+	}
+}
+
 func TestStopTakesDaemonsAlong(t *testing.T) {
 	for _, how := range []string{"kept", "unwatched"} {
 		t.Run(how, func(t *testing.T) {
