@@ -56,6 +56,43 @@ func (d *decoder) tree() (f *ast.File, ok bool) {
 	return nil, false
 }
 
+// Caps on nesting, far above what a real file has: the parser's work grows
+// with the square of it, and a stranger may have written the file.
+const (
+	maxOpen  = 200 // brackets open at a time, strings and comments counted too
+	maxMarks = 10  // list marks, tags and anchors at the start of a line
+)
+
+// tooDeep gives the first line that passes a cap, 0 when none does.
+func tooDeep(lines []string) int {
+	open := 0
+	for i, line := range lines {
+		for _, c := range []byte(line) {
+			switch c {
+			case '[', '{':
+				open++
+			case ']', '}':
+				open = max(open-1, 0)
+			}
+			if open > maxOpen {
+				return i + 1
+			}
+		}
+		marks := 0
+		for rest := strings.TrimLeft(line, " "); rest != ""; {
+			mark, after, _ := strings.Cut(rest, " ")
+			if mark != "-" && mark != "?" && mark != ":" && !strings.HasPrefix(mark, "&") && !strings.HasPrefix(mark, "!") {
+				break
+			}
+			if marks++; marks > maxMarks {
+				return i + 1
+			}
+			rest = strings.TrimLeft(after, " ")
+		}
+	}
+	return 0
+}
+
 func (d *decoder) at(ref bosman.SourceRef, key, format string, args ...any) {
 	d.issues = append(d.issues, Issue{
 		File: d.file, Line: max(ref.Line, 1), Column: max(ref.Column, 1), Key: key,
@@ -83,6 +120,9 @@ func (d *decoder) sorted() []Issue {
 		}
 		return a.Column < b.Column
 	})
+	if more := len(d.issues) - maxIssues; more > 0 {
+		d.issues = append(d.issues[:maxIssues], Issue{File: d.file, Line: d.issues[maxIssues].Line, Column: d.issues[maxIssues].Column, Message: fmt.Sprintf("%d more mistakes follow", more)})
+	}
 	return d.issues
 }
 

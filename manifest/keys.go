@@ -8,8 +8,12 @@ import (
 // document decodes the whole document into a manifest, without defaults.
 func (d *decoder) document() *bosman.Manifest {
 	m := &bosman.Manifest{Sources: d.sources}
-	if len(d.data) > maxBytes {
-		d.at(bosman.SourceRef{Line: 1, Column: 1}, "", "the file is larger than 1 MB")
+	if len(d.data) > maxBytes || len(d.lines) > maxLines {
+		d.at(bosman.SourceRef{Line: 1, Column: 1}, "", "the file has more than 128 KB or 3,000 lines")
+		return m
+	}
+	if line := tooDeep(d.lines); line > 0 {
+		d.at(bosman.SourceRef{Line: line, Column: 1}, "", "too many brackets or list marks are open here")
 		return m
 	}
 	f, ok := d.tree()

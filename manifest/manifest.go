@@ -18,8 +18,12 @@ var schema []byte
 // Schema gives the JSON Schema (draft 2020-12) of bosman.yaml, for editors.
 func Schema() []byte { return append([]byte(nil), schema...) }
 
-// maxBytes caps a bosman.yaml; larger ones are refused before parsing.
-const maxBytes = 1 << 20
+// Larger files are refused before parsing; of many mistakes the first are shown.
+const (
+	maxBytes  = 128 << 10
+	maxLines  = 3000
+	maxIssues = 50
+)
 
 // Issue is one mistake in a bosman.yaml.
 type Issue struct {
