@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -294,7 +293,6 @@ func TestReleaseConflict(t *testing.T) {
 	if _, err := w.store.Seal(rel, t.TempDir(), nil, nil); bosman.KindOf(err) != bosman.KindConflict {
 		t.Errorf("sealed twice: %v", err)
 	}
-	fmt.Fprintln(testWriter{t}, "kept:", rel.Dir)
 }
 
 // A tree is the same whether a step ran or came from the cache.
