@@ -95,6 +95,9 @@ type Keeper struct {
 func (k *Keeper) Backup(ctx context.Context, s Snapshot, dir string, about About) (Manifest, error) {
 	begun := time.Now()
 	m := Manifest{Format: 1, About: about, CreatedAt: begun.UTC()}
+	if err := bosman.CheckName("instance", about.Instance); err != nil {
+		return m, err
+	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return m, bosman.Conflict("there is a backup in %s already", dir).WithKept("it is untouched").Because(err)
 	}

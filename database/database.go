@@ -100,14 +100,14 @@ type CopyOptions struct {
 
 // BackupInfo is what a backup of a database holds; it is part of the manifest.
 type BackupInfo struct {
-	Engine     string           `json:"engine"`
-	Version    string           `json:"version"` // of the server
-	Name       string           `json:"name"`
-	TakenAt    time.Time        `json:"taken_at"` // the moment of the data
-	Rows       map[string]int64 `json:"rows"`     // by table, in that moment
-	Schema     Schema           `json:"schema"`
-	Extensions []string         `json:"extensions,omitempty"`
-	Bytes      int64            `json:"bytes"`
+	Engine     string            `json:"engine"`
+	Version    string            `json:"version"` // of the server
+	Name       string            `json:"name"`
+	TakenAt    time.Time         `json:"taken_at"` // the moment of the data
+	Rows       map[string]int64  `json:"rows"`     // by table, in that moment
+	Schema     Schema            `json:"schema"`
+	Extensions map[string]string `json:"extensions,omitempty"` // name → schema
+	Bytes      int64             `json:"bytes"`
 }
 
 // Total is the number of tables and rows.

@@ -52,17 +52,18 @@ func (s *Schema) Sort() {
 
 // Fingerprint is the same for the same schema: 64 hex digits.
 func (s Schema) Fingerprint() string {
-	h := sha256.New()
+	var h strings.Builder
 	for _, t := range s.Tables {
-		fmt.Fprintf(h, "table %q\n", t.Name)
+		fmt.Fprintf(&h, "table %q\n", t.Name)
 		for _, c := range t.Columns {
-			fmt.Fprintf(h, " %q %q %t %q\n", c.Name, c.Type, c.NotNull, c.Default)
+			fmt.Fprintf(&h, " %q %q %t %q\n", c.Name, c.Type, c.NotNull, c.Default)
 		}
 	}
 	for _, o := range s.Objects {
-		fmt.Fprintf(h, "%s %q %q\n", o.Kind, o.Name, o.Def)
+		fmt.Fprintf(&h, "%s %q %q\n", o.Kind, o.Name, o.Def)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256([]byte(h.String()))
+	return hex.EncodeToString(sum[:])
 }
 
 // SchemaChange is what became different between two schemas. A renamed column

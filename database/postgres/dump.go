@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -151,12 +150,17 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 }
 
 // fill restores the dump in dir into the database making.
-func (e *Engine) fill(ctx context.Context, dir, making string, extensions []string) error {
+func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[string]string) error {
 	c := e.home
 	dump := filepath.Join(dir, dumpFile)
 	err := c.with(ctx, making, "add extensions to "+making, func(conn *pgx.Conn) error {
-		for _, x := range extensions {
-			if _, err := conn.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS "+quote(x)); err != nil {
+		for x, schema := range extensions {
+			if schema != "pg_catalog" {
+				if err := run(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+quote(schema)+" AUTHORIZATION "+quote(ownerRole(e.app))); err != nil {
+					return err
+				}
+			}
+			if err := run(ctx, conn, "CREATE EXTENSION IF NOT EXISTS "+quote(x)+" WITH SCHEMA "+quote(schema)+" CASCADE"); err != nil {
 				return fmt.Errorf("extension %s: %w", x, err)
 			}
 		}
@@ -175,11 +179,15 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions []stri
 		return ioError("write a list", c.Dir, err)
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // the folder is emptied by Recover
-	_, err = f.Write(ours(list))
+	_, err = f.Write(ours(list, extensions))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return ioError("write a list", c.Dir, err)
 	}
-	_, err = c.client(ctx, worker, c.Dir, "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "-j", "2",
+	jobs := "1" // more cost more than they bring for a small dump
+	if stat, err := os.Stat(dump); err == nil && stat.Size() > 16<<20 {
+		jobs = "2"
+	}
+	_, err = c.client(ctx, worker, c.Dir, "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "-j", jobs,
 		"-L", f.Name(), "-d", dsn(worker, false), dump)
 	if err != nil {
 		return err
@@ -193,8 +201,12 @@ func (c *Cluster) exec1(ctx context.Context, name, doing, statement string) erro
 }
 
 // ours leaves out of a dump's table of contents what only a superuser may
-// make and what is there already: extensions and the schema public.
-func ours(list []byte) []byte {
+// make and what is there already: extensions, their schemas and public.
+func ours(list []byte, extensions map[string]string) []byte {
+	made := map[string]bool{"public": true}
+	for _, schema := range extensions {
+		made[schema] = true
+	}
 	var out bytes.Buffer
 	for line := range bytes.Lines(list) {
 		_, rest, ok := bytes.Cut(line, []byte("; "))
@@ -202,7 +214,7 @@ func ours(list []byte) []byte {
 		if ok && len(f) >= 4 {
 			entry := strings.Join(f[2:], " ") + " "
 			if strings.HasPrefix(entry, "EXTENSION ") || strings.HasPrefix(entry, "COMMENT - EXTENSION ") ||
-				strings.HasPrefix(entry, "SCHEMA - public ") || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
+				strings.HasPrefix(entry, "SCHEMA - ") && len(f) > 4 && made[f[4]] || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
 				continue
 			}
 		}
@@ -211,13 +223,19 @@ func ours(list []byte) []byte {
 	return out.Bytes()
 }
 
-func extensions(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	rows, err := tx.Query(ctx, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
+// extensions gives the extensions of a database and their schemas.
+func extensions(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
+	rows, err := tx.Query(ctx, "SELECT x.extname, n.nspname FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE x.extname <> 'plpgsql'")
 	if err != nil {
 		return nil, err
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return slices.Clip(list), err
+	out := map[string]string{}
+	var name, schema string
+	_, err = pgx.ForEachRow(rows, []any{&name, &schema}, func() error {
+		out[name] = schema
+		return nil
+	})
+	return out, err
 }
 
 // copyByDump copies a database that stays in use.

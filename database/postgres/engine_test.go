@@ -90,7 +90,17 @@ func TestGoldenCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { drop(t, staging, from) })
-	mustSQL(t, from, "CREATE EXTENSION citext", "CREATE TABLE candidate (id serial PRIMARY KEY, name citext)", "INSERT INTO candidate (name) SELECT 'c' || n FROM generate_series(1, 100) n")
+	mustSQL(t, from, "CREATE EXTENSION citext", "CREATE SCHEMA ext", "CREATE EXTENSION pg_trgm SCHEMA ext", "CREATE TABLE ext.t (name text)", "CREATE INDEX ON ext.t USING gin (name ext.gin_trgm_ops)",
+		// What an application defines is not called by a superuser who looks in.
+		"CREATE FUNCTION trap(name, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped as %'', current_user; END'",
+		"CREATE OPERATOR || (LEFTARG = name, RIGHTARG = text, FUNCTION = trap)",
+		"CREATE TABLE candidate (id serial PRIMARY KEY, name citext)", "INSERT INTO candidate (name) SELECT 'c' || n FROM generate_series(1, 100) n")
+	if _, err := staging.Inspect(t.Context(), from); err != nil {
+		t.Error(err)
+	}
+	if _, err := staging.Activity(t.Context(), from); err != nil {
+		t.Error(err)
+	}
 	open, err := connect(t.Context(), from) // staging goes on being used
 	if err != nil {
 		t.Fatal(err)

@@ -112,7 +112,7 @@ func remove(c *Cluster) error {
 			return err
 		}
 		for range 200 {
-			if syscall.Kill(pid, 0) != nil {
+			if gone(pid) {
 				break
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -228,10 +228,7 @@ func kill(t testing.TB, pid int, sig syscall.Signal) {
 		t.Fatal(err)
 	}
 	for range 250 {
-		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
-			return
-		}
-		if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && strings.Contains(string(b), ") Z ") {
+		if gone(pid) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -240,3 +237,9 @@ func kill(t testing.TB, pid int, sig syscall.Signal) {
 }
 
 func cleanCtx() context.Context { return context.Background() }
+
+// gone says whether a process has ended; nobody may have waited for it yet.
+func gone(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(b), ") Z ")
+}

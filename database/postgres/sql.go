@@ -40,6 +40,8 @@ func connect(ctx context.Context, d bosman.Database) (*pgx.Conn, error) {
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if d.User == superuser { // what we say is done must outlive a killed server, also on scratch
 		cfg.RuntimeParams["synchronous_commit"] = "on"
+		// And what an application defines must not be called by a superuser.
+		cfg.RuntimeParams["search_path"] = "pg_catalog"
 	}
 	return pgx.ConnectConfig(ctx, cfg)
 }
