@@ -1,7 +1,9 @@
 package process_test
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,4 +160,20 @@ func TestUpgradeLosesNoConnection(t *testing.T) {
 	if got := answer(t, s, addr); !strings.HasSuffix(got, "v4") {
 		t.Errorf("a crash after a failed upgrade brings back %s", got)
 	}
+}
+
+// dial connects to a listening address of a spec.
+func dial(t *testing.T, addr string) (string, error) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }() // read to its end
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	_, err = b.ReadFrom(conn)
+	return b.String(), err
 }

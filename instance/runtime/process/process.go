@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/instance/cgroup"
 	"github.com/bosman-cd/bosman/instance/confine"
 	"github.com/bosman-cd/bosman/instance/runtime"
 	"github.com/bosman-cd/bosman/instance/shim"
@@ -217,7 +218,7 @@ func (d *Driver) spawn(ctx context.Context, s runtime.Spec) (word string, err er
 // environment is what our helpers get of ours: no secrets.
 func environment() []string {
 	env := []string{"PATH=" + confine.DefaultPath, "GOMAXPROCS=2"}
-	for _, name := range []string{faults.Env, faults.Env + "_ONCE", "GOCOVERDIR"} {
+	for _, name := range []string{faults.Env, faults.Env + "_ONCE", "GOCOVERDIR", "GORACE"} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
@@ -383,8 +384,18 @@ func (d *Driver) Upgrade(ctx context.Context, s runtime.Spec, process string, li
 	return err
 }
 
-// Lacking says what isolation this host does not give; nil when all is there.
-func (d *Driver) Lacking() []string { return confine.Lacking(d.opt.Program) }
+// Lacking says in words what this host does not give; nil when all is there.
+func (d *Driver) Lacking() []string {
+	out := confine.Lacking(d.opt.Program)
+	g, err := cgroup.Open(fmt.Sprintf("probe-%d", os.Getpid()))
+	if err == nil {
+		err = g.Remove()
+	}
+	if err != nil {
+		out = append(out, "there are no control groups to be used ("+err.Error()+"): memory is not limited, and what an application leaves behind is found by its environment only")
+	}
+	return out
+}
 
 // Forget removes the RunDir of a process set that has stopped.
 func (d *Driver) Forget(h runtime.Handle) error {
