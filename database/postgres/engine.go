@@ -395,7 +395,7 @@ type labelled struct {
 func (e *Engine) labels(ctx context.Context) ([]labelled, error) {
 	var out []labelled
 	err := e.home.with(ctx, "postgres", "list databases", func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT datname, coalesce(shobj_description(oid, 'pg_database'), ''), pg_database_size(oid)
+		rows, err := conn.Query(ctx, `SELECT datname, coalesce(shobj_description(oid, 'pg_database'), ''), coalesce(pg_database_size(oid), 0) -- null while it is being dropped
 			FROM pg_database WHERE NOT datistemplate ORDER BY datname`)
 		if err != nil {
 			return err
