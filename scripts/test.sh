@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs Bosman's tests and says in few lines what came of it; the last line is
+# the count. Without arguments all of them, with root and services:
+#
+#   scripts/test.sh                    everything, nothing may be skipped
+#   scripts/test.sh -short             what needs neither root nor services
+#   scripts/test.sh ./edge/... -run X  some, as go test takes them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(./...)
+for argument in "$@"; do
+    case $argument in ./* | .) packages=() ;; esac
+done
+limits=(-timeout 20m -p 2)
+# What a full run finds must not come from an earlier one: Go's cache does not
+# know which PostgreSQL, git or Django stands on the machine.
+case " $* " in *" -short "*) ;; *) limits+=(-count 1) ;; esac
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+go build -o "$scratch/testsum" ./internal/testsum
+"$scratch/testsum" -skips scripts/expected-skips.txt -- "${limits[@]}" "$@" "${packages[@]}" </dev/null
