@@ -85,7 +85,7 @@ func SetID(app, instance string, n int) string {
 	return app + "." + instance + "." + bosman.Ref(bosman.LetterOperation, n)
 }
 
-const workSuffix = ".work"
+const workSuffix = "-work"
 
 // WorkID is the id of the worker and cron processes beside a web set.
 func WorkID(setID string) string { return setID + workSuffix }

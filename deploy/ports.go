@@ -100,7 +100,7 @@ const (
 type Launch struct {
 	Instance bosman.Instance
 	Release  int
-	ID       string // "rms.live.d37", "rms.live.d37.work"
+	ID       string // "rms.live.d37", "rms.live.d37-work"
 	Part     Part
 	Fence    int // of the operation on whose behalf, see Owners
 }

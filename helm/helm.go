@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -83,6 +84,8 @@ type Addresses interface {
 type Helm struct {
 	Config
 	policies policies
+	settling sync.Mutex // one look at a time at what main needs: pushes and reactions both look
+	sending  sync.Mutex // likewise at what staging needs
 }
 
 // New makes a Helm. Run starts its reactions.
@@ -183,9 +186,9 @@ func (h *Helm) newInstance(ctx context.Context, s *store.Store, app, name, owner
 	return i, s.SaveSecret(ctx, store.SealedSecret{App: app, Scope: "instance:" + name, Name: "SECRET_KEY", Sealed: sealed, SetAt: h.now(), SetBy: "bosman"})
 }
 
-// firstUID lies above what Debian and subordinate ranges hand out, so that the
+// firstUID lies between what Debian gives to people and subordinate ranges, so that the
 // numbers of instances are nobody else's.
-const firstUID = 700_000_000
+const firstUID = 70_000
 
 // Run reacts to events until ctx ends. It first compares what is with what
 // should be.

@@ -80,6 +80,8 @@ func number(subject string) int {
 // settleMain sees that main has a green release or a build on its way to one,
 // and that staging follows. The build is zero when none is needed.
 func (h *Helm) settleMain(ctx context.Context, name string) (bosman.Build, error) {
+	h.settling.Lock()
+	defer h.settling.Unlock()
 	app, err := h.Store.App(ctx, name)
 	if err != nil {
 		return bosman.Build{}, err
@@ -157,6 +159,8 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 // followMain sends main's release to every instance that follows main, unless
 // it runs there or is on its way.
 func (h *Helm) followMain(ctx context.Context, name string) error {
+	h.sending.Lock()
+	defer h.sending.Unlock()
 	app, err := h.Store.App(ctx, name)
 	if err != nil {
 		return err

@@ -70,41 +70,46 @@ func (s *Store) Owner(ctx context.Context, app, instance string) (int, error) {
 }
 
 // Take makes an operation the owner of its instance, or fails with KindBusy
-// while another one is. Taking twice is no harm.
-func (s *Store) Take(ctx context.Context, app, instance string, op int) error {
-	return s.InTx(ctx, func(s *Store) error {
-		if _, err := s.db.NewRaw("INSERT INTO owners (app, instance, operation) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", app, instance, op).Exec(ctx); err != nil {
-			return err
-		}
+// while another one is. Taking twice is no harm. The fence is greater than any
+// given for the instance before.
+func (s *Store) Take(ctx context.Context, app, instance string, op int) (fence int, err error) {
+	err = s.InTx(ctx, func(s *Store) error {
 		owner, err := s.Owner(ctx, app, instance)
 		if err != nil {
 			return err
 		}
-		if owner != op {
+		if owner != 0 && owner != op {
 			return bosman.Busy("%s of %s is held by %s", instance, app, bosman.Ref(bosman.LetterOperation, owner)).
 				WithNext("wait until it ends, or take it back with bosman revert " + instance)
 		}
-		return s.markOwner(ctx, app, instance, op)
+		fence, _, err = s.TakeOver(ctx, app, instance, op)
+		return err
 	})
+	return fence, err
 }
 
 // TakeOver makes an operation the owner of its instance whoever owned it, and
 // gives the previous owner (0 if none).
-func (s *Store) TakeOver(ctx context.Context, app, instance string, op int) (previous int, err error) {
+func (s *Store) TakeOver(ctx context.Context, app, instance string, op int) (fence, previous int, err error) {
 	err = s.InTx(ctx, func(s *Store) error {
-		if previous, err = s.Owner(ctx, app, instance); err != nil {
+		err := s.db.NewRaw("SELECT operation, fence FROM owners WHERE app = ? AND instance = ?", app, instance).Scan(ctx, &previous, &fence)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if _, err := s.db.NewRaw(`INSERT INTO owners (app, instance, operation) VALUES (?, ?, ?)
-			ON CONFLICT (app, instance) DO UPDATE SET operation = excluded.operation`, app, instance, op).Exec(ctx); err != nil {
+		if previous == op {
+			previous = 0
+			return nil
+		}
+		if fence, err = s.Next(ctx, app+"/"+instance, 'f'); err != nil {
+			return err
+		}
+		if _, err := s.db.NewRaw(`INSERT INTO owners (app, instance, operation, fence) VALUES (?, ?, ?, ?)
+			ON CONFLICT (app, instance) DO UPDATE SET operation = excluded.operation, fence = excluded.fence`, app, instance, op, fence).Exec(ctx); err != nil {
 			return err
 		}
 		return s.markOwner(ctx, app, instance, op)
 	})
-	if previous == op {
-		previous = 0
-	}
-	return previous, err
+	return fence, previous, err
 }
 
 // GiveBack ends an operation's ownership; a no-op if it is not the owner.

@@ -105,6 +105,15 @@ func (s *Store) CountErrors(ctx context.Context, app, instance string, release i
 	return n, err
 }
 
+// AddCount adds to a counter of an instance in the hour of at: sessions,
+// reports that clients dropped, reports refused.
+func (s *Store) AddCount(ctx context.Context, app, instance string, release int, name string, n int64, at time.Time) error {
+	_, err := s.db.NewRaw(`INSERT INTO counts (app, instance, release, name, hour, n) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (app, instance, release, name, hour) DO UPDATE SET n = counts.n + excluded.n`,
+		app, instance, release, name, at.UTC().Truncate(time.Hour), n).Exec(ctx)
+	return err
+}
+
 // AddMail keeps a caught message.
 func (s *Store) AddMail(ctx context.Context, m bosman.Mail) error {
 	_, err := s.db.NewInsert().Model(&mailRow{Mail: m}).ExcludeColumn("id").Exec(ctx)

@@ -167,18 +167,19 @@ func TestActivityIsAppendOnly(t *testing.T) {
 
 func TestOneOwner(t *testing.T) {
 	s, ctx := open(t), t.Context()
-	if err := s.Take(ctx, "rms", "live", 1); err != nil {
+	first, err := s.Take(ctx, "rms", "live", 1)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Take(ctx, "rms", "live", 1); err != nil {
-		t.Errorf("taking twice: %v", err)
+	if again, err := s.Take(ctx, "rms", "live", 1); err != nil || again != first {
+		t.Errorf("taking twice: fence %d, then %d, %v", first, again, err)
 	}
-	if err := s.Take(ctx, "rms", "live", 2); bosman.KindOf(err) != bosman.KindBusy {
+	if _, err := s.Take(ctx, "rms", "live", 2); bosman.KindOf(err) != bosman.KindBusy {
 		t.Errorf("taking what is taken: %v", err)
 	}
-	prev, err := s.TakeOver(ctx, "rms", "live", 3)
-	if err != nil || prev != 1 {
-		t.Errorf("take over: %d, %v", prev, err)
+	fence, prev, err := s.TakeOver(ctx, "rms", "live", 3)
+	if err != nil || prev != 1 || fence <= first {
+		t.Errorf("take over: fence %d after %d, from %d, %v", fence, first, prev, err)
 	}
 	if err := s.GiveBack(ctx, "rms", "live", 1); err != nil {
 		t.Error(err)
@@ -189,8 +190,8 @@ func TestOneOwner(t *testing.T) {
 	if err := s.GiveBack(ctx, "rms", "live", 3); err != nil {
 		t.Error(err)
 	}
-	if err := s.Take(ctx, "rms", "live", 2); err != nil {
-		t.Error(err)
+	if last, err := s.Take(ctx, "rms", "live", 2); err != nil || last <= fence {
+		t.Errorf("fence %d after %d, %v", last, fence, err)
 	}
 }
 

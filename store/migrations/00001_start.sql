@@ -47,7 +47,8 @@ CREATE INDEX operations_instance ON operations (app, instance, number);
 CREATE INDEX operations_state ON operations (state);
 
 -- One operation at a time on an instance.
-CREATE TABLE owners (app TEXT NOT NULL, instance TEXT NOT NULL, operation INTEGER NOT NULL, PRIMARY KEY (app, instance));
+CREATE TABLE owners (
+  app TEXT NOT NULL, instance TEXT NOT NULL, operation INTEGER NOT NULL, fence INTEGER NOT NULL, PRIMARY KEY (app, instance));
 
 CREATE TABLE backups (
   app TEXT NOT NULL, number INTEGER NOT NULL, instance TEXT NOT NULL, release INTEGER NOT NULL,
@@ -105,6 +106,10 @@ CREATE TABLE error_events (
   frames TEXT, tags TEXT, body TEXT NOT NULL, PRIMARY KEY (app, id));
 CREATE INDEX error_events_problem ON error_events (app, problem, received_at);
 CREATE INDEX error_events_release ON error_events (app, instance, release, received_at);
+
+CREATE TABLE counts (
+  app TEXT NOT NULL, instance TEXT NOT NULL, release INTEGER NOT NULL, name TEXT NOT NULL, hour TIMESTAMP NOT NULL,
+  n INTEGER NOT NULL, PRIMARY KEY (app, instance, release, name, hour));
 
 CREATE TABLE mails (
   id INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, instance TEXT NOT NULL, "from" TEXT NOT NULL, "to" TEXT,

@@ -1,0 +1,551 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/database/sqlite"
+	"github.com/bosman-cd/bosman/deploy"
+	"github.com/bosman-cd/bosman/manifest"
+)
+
+// The names of our PostgreSQL clusters: staging and live on the durable one,
+// testers' copies, builds and the proof of backups on the other.
+const (
+	mainCluster    = "main"
+	scratchCluster = "scratch"
+)
+
+// databases looks after the data of all instances: deploy.Databases and
+// deploy.Copies over the drivers.
+type databases struct {
+	data      string // DATA
+	records   *records
+	instances *instances // runs the guard command
+	log       *slog.Logger
+
+	mu       sync.Mutex
+	clusters map[string]*postgres.Cluster
+	keepers  map[string]*database.Keeper
+}
+
+func newDatabases(data string, r *records, log *slog.Logger) *databases {
+	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, keepers: map[string]*database.Keeper{}}
+}
+
+// cluster gives a cluster of ours, made and started at the first need.
+func (d *databases) cluster(ctx context.Context, name string) (*postgres.Cluster, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.clusterLocked(ctx, name)
+}
+
+func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.Cluster, error) {
+	if c := d.clusters[name]; c != nil {
+		return c, nil
+	}
+	profile := postgres.Main
+	if name == scratchCluster {
+		profile = postgres.Scratch
+	}
+	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), Log: d.log}
+	e, err := c.Ensure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.Recreated {
+		d.log.Warn("the host crashed, so the cluster of throw-away databases was made anew; testers need fresh copies", "cluster", name)
+	}
+	if err := c.Recover(ctx); err != nil {
+		return nil, err
+	}
+	d.clusters[name] = c
+	return c, nil
+}
+
+func (d *databases) clusterDir(name string) string { return filepath.Join(d.data, "postgres", name) }
+
+// resume starts the clusters that were made before, finishes what a crash
+// interrupted, and forgets databases of builds that are gone.
+func (d *databases) resume(ctx context.Context) error {
+	for _, name := range []string{mainCluster, scratchCluster} {
+		if _, err := os.Stat(d.clusterDir(name)); err != nil {
+			continue
+		}
+		if _, err := d.cluster(ctx, name); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	scratch := d.clusters[scratchCluster]
+	d.mu.Unlock()
+	if scratch != nil {
+		if _, err := scratch.CleanBuilds(ctx, nil); err != nil {
+			return err
+		}
+	}
+	apps, err := d.records.store.Apps(ctx)
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		instances, err := d.records.store.Instances(ctx, app.Name)
+		if err != nil {
+			return err
+		}
+		for _, i := range instances {
+			if i.Release == 0 {
+				continue
+			}
+			k, err := d.keeper(ctx, i, i.Database.Engine)
+			if err != nil {
+				return err
+			}
+			if err := k.Recover(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// watch keeps the clusters running until ctx ends.
+func (d *databases) watch(ctx context.Context) {
+	t := time.NewTicker(5 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		d.mu.Lock()
+		all := make([]*postgres.Cluster, 0, len(d.clusters))
+		for _, c := range d.clusters {
+			all = append(all, c)
+		}
+		d.mu.Unlock()
+		for _, c := range all {
+			e, err := c.Ensure(ctx)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				d.log.Error("a database server does not run", "cluster", c.Name, "err", err)
+			case e.Started:
+				d.log.Warn("a database server had died and was started again", "cluster", c.Name)
+			}
+		}
+	}
+}
+
+// stop stops the clusters; for when everything is shut down.
+func (d *databases) stop(ctx context.Context) error {
+	var errs []error
+	for _, name := range []string{mainCluster, scratchCluster} {
+		if _, err := os.Stat(d.clusterDir(name)); err != nil {
+			continue
+		}
+		c := &postgres.Cluster{Name: name, Dir: d.clusterDir(name), Log: d.log}
+		if name == scratchCluster {
+			c.Profile = postgres.Scratch
+		} else {
+			c.Profile = postgres.Main
+		}
+		errs = append(errs, c.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// keeper gives what looks after an instance's data: on the durable cluster
+// for staging and live, on the other one for copies.
+func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string) (*database.Keeper, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	durable := i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging
+	key := fmt.Sprintf("%s/%s/%v", i.App, engine, durable)
+	if k := d.keepers[key]; k != nil {
+		return k, nil
+	}
+	state := filepath.Join(d.data, "databases", i.App, map[bool]string{true: "durable", false: "copies"}[durable])
+	k := &database.Keeper{State: state, Log: d.log}
+	switch engine {
+	case "postgres":
+		main, err := d.clusterLocked(ctx, mainCluster)
+		if err != nil {
+			return nil, err
+		}
+		scratch, err := d.clusterLocked(ctx, scratchCluster)
+		if err != nil {
+			return nil, err
+		}
+		onScratch, err := postgres.NewEngine(i.App, scratch, main)
+		if err != nil {
+			return nil, err
+		}
+		k.Scratch, k.Engine = onScratch, onScratch
+		if durable {
+			if k.Engine, err = postgres.NewEngine(i.App, main, scratch); err != nil {
+				return nil, err
+			}
+		}
+	case "sqlite":
+		e, err := sqlite.NewEngine(filepath.Join(d.data, "sqlite", i.App))
+		if err != nil {
+			return nil, err
+		}
+		k.Engine, k.Scratch = e, e
+	case "", "none":
+	default:
+		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite or none")
+	}
+	d.keepers[key] = k
+	return k, nil
+}
+
+// dataDir is where an instance's files lie; "" when its release has none.
+func (d *databases) snapshot(i bosman.Instance, m *bosman.Manifest) database.Snapshot {
+	s := database.Snapshot{Database: i.Database, UID: unixUser(i)}
+	if len(m.Data) > 0 {
+		s.Files = filepath.Join(instanceDir(d.data, i.App, i.Name), "data")
+	}
+	return s
+}
+
+// of gives the keeper of an instance and the manifest of a release on it.
+func (d *databases) of(ctx context.Context, i bosman.Instance, release int) (*database.Keeper, *bosman.Manifest, error) {
+	m, err := d.records.Manifest(ctx, i.App, release)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := d.keeper(ctx, i, m.Database)
+	return k, m, err
+}
+
+// Ensure makes the instance's own database unless it is there.
+func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) (bosman.Database, error) {
+	k, _, err := d.of(ctx, i, release)
+	if err != nil || k.Engine == nil {
+		return bosman.Database{}, err
+	}
+	db, err := k.Engine.Find(ctx, i.Name)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		db, err = k.Engine.Create(ctx, i.Name)
+	}
+	if err != nil {
+		return db, err
+	}
+	if o, ok := k.Engine.(database.Owner); ok && unixUser(i) != 0 {
+		err = o.Own(ctx, db, unixUser(i))
+	}
+	db.Password = ""
+	return db, err
+}
+
+// Drop takes away the database of an instance.
+func (d *databases) Drop(ctx context.Context, i bosman.Instance) error {
+	k, err := d.keeper(ctx, i, i.Database.Engine)
+	if err != nil || k.Engine == nil {
+		return err
+	}
+	db, err := k.Engine.Find(ctx, i.Name)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.Engine.Drop(ctx, db)
+}
+
+// dropAll takes away an instance's database, files and what was kept of it.
+func (d *databases) dropAll(ctx context.Context, i bosman.Instance) error {
+	k, err := d.keeper(ctx, i, i.Database.Engine)
+	if err != nil {
+		return err
+	}
+	files := filepath.Join(instanceDir(d.data, i.App, i.Name), "data")
+	kept, err := k.Kept(ctx, i.Name, files)
+	if err != nil {
+		return err
+	}
+	for _, old := range kept {
+		if err := k.Drop(ctx, old.Snapshot); err != nil {
+			return err
+		}
+	}
+	return d.Drop(ctx, i)
+}
+
+// guardTimeout is how long an application may take to say which database it
+// would use.
+const guardTimeout = time.Minute
+
+// Guard asks the application which database it would use.
+func (d *databases) Guard(ctx context.Context, l deploy.Launch) error {
+	m, err := d.records.Manifest(ctx, l.Instance.App, l.Release)
+	if err != nil {
+		return err
+	}
+	command := manifest.GuardCommand(m)
+	if command == "" || l.Instance.Database.Engine == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, guardTimeout)
+	defer cancel()
+	var out, stderr bytes.Buffer
+	exit, err := d.instances.exec(ctx, l, "guard", command, nil, &out, &stderr)
+	if err != nil {
+		return err
+	}
+	where := "nothing was migrated, seeded or tested against any database"
+	if !exit.OK() {
+		return bosman.Failed("the application could not say which database it would use: %s", lastLine(stderr.String(), exit.String())).
+			WithKept(where).WithNext("run it by hand: bosman run " + l.Instance.Name + " -- " + command)
+	}
+	answer, err := manifest.ParseGuard(out.String())
+	if err != nil {
+		return bosman.AsError(err).WithKept(where)
+	}
+	got := database.Reported{Engine: answer.Engine, Name: answer.Name, User: answer.User, Host: answer.Host, Port: answer.Port}
+	if answer.Service != "" || !database.Same(l.Instance.Database, got) {
+		want := l.Instance.Database
+		return bosman.Conflict("the application would use the database %s on %s, but the database of %s is %s on %s", answer.Name, orHere(answer.Host), l.Instance.Name, want.Name, orHere(want.Host)).
+			WithKept(where).WithNext("let its settings read DATABASE_URL (or DB_NAME, DB_HOST and so on); Bosman sets them for each instance")
+	}
+	return nil
+}
+
+func orHere(host string) string {
+	if host == "" {
+		return "this host"
+	}
+	return host
+}
+
+// Schema describes the schema as it is.
+func (d *databases) Schema(ctx context.Context, i bosman.Instance) (string, error) {
+	schema, err := d.schema(ctx, i)
+	if err != nil || schema == nil {
+		return "", err
+	}
+	b, err := json.Marshal(schema)
+	return string(b), err
+}
+
+func (d *databases) schema(ctx context.Context, i bosman.Instance) (*database.Schema, error) {
+	k, err := d.keeper(ctx, i, i.Database.Engine)
+	if err != nil || k.Engine == nil {
+		return nil, err
+	}
+	if e, ok := k.Engine.(interface {
+		Schema(context.Context, bosman.Database) (database.Schema, error)
+	}); ok {
+		s, err := e.Schema(ctx, i.Database)
+		return &s, err
+	}
+	got, err := k.Engine.Inspect(ctx, i.Database)
+	return &got.Schema, err
+}
+
+// Changed tells what is different since.
+func (d *databases) Changed(ctx context.Context, i bosman.Instance, before string) (deploy.SchemaChange, error) {
+	now, err := d.schema(ctx, i)
+	if err != nil || now == nil || before == "" {
+		return deploy.SchemaChange{}, err
+	}
+	var was database.Schema
+	if err := json.Unmarshal([]byte(before), &was); err != nil {
+		return deploy.SchemaChange{}, err
+	}
+	diff := database.Diff(was, *now)
+	if diff.Same() {
+		return deploy.SchemaChange{}, nil
+	}
+	return deploy.SchemaChange{Text: diff.String(), Destructive: diff.Destructive()}, nil
+}
+
+// Backup dumps database and files, and proves the dump by a restore.
+func (d *databases) Backup(ctx context.Context, i bosman.Instance, b bosman.Backup, verify bool) (bosman.Backup, error) {
+	k, m, err := d.of(ctx, i, i.Release)
+	if err != nil {
+		return b, err
+	}
+	begun := time.Now()
+	done, err := database.ReadManifest(b.Dir)
+	if err != nil {
+		if err := os.MkdirAll(filepath.Dir(b.Dir), 0o700); err != nil {
+			return b, bosman.Unavailable("the folder for backups cannot be made").Because(err)
+		}
+		done, err = k.Backup(ctx, d.snapshot(i, m), b.Dir, database.About{App: b.App, Instance: b.Instance, Release: i.Release, Why: b.Why, By: b.By})
+	}
+	if err == nil && verify {
+		done, err = k.Verify(ctx, b.Dir)
+	}
+	if err != nil {
+		b.Error = err.Error()
+		return b, err
+	}
+	b.Bytes, b.Checksum, b.Release, b.Error = done.Bytes, done.Checksum, i.Release, ""
+	b.Tables, b.Rows = done.Total()
+	if b.Took == 0 {
+		b.Took = time.Since(begun)
+	}
+	if verify {
+		b.VerifiedAt = time.Now().UTC()
+	}
+	return b, nil
+}
+
+// Copy builds a copy of another instance's data beside that of i.
+func (d *databases) Copy(ctx context.Context, i, from bosman.Instance, o deploy.CopyOptions) (deploy.Prepared, error) {
+	k, m, err := d.of(ctx, i, from.Release)
+	if err != nil {
+		return deploy.Prepared{}, err
+	}
+	if err := os.MkdirAll(instanceDir(d.data, i.App, i.Name), 0o755); err != nil {
+		return deploy.Prepared{}, bosman.Unavailable("the folder of %s cannot be made", i.Name).Because(err)
+	}
+	info, err := k.PrepareCopy(ctx, d.snapshot(from, m), i.Name, d.snapshot(i, m), database.CopyOptions{
+		MaxAge: time.Minute, Release: from.Release, Accept: o.Accept, From: from.Name,
+	})
+	if err != nil {
+		return deploy.Prepared{}, err
+	}
+	db, err := place(ctx, k, i.Name)
+	return deploy.Prepared{Name: i.Name, Database: db, Copy: info, Note: fmt.Sprintf("%s from %s in %s by %s", size(info.Bytes), from.Name, short(info.Took), info.Strategy)}, err
+}
+
+// own gives an instance's own database with its password, which is kept
+// nowhere but on the database server's side.
+func (d *databases) own(ctx context.Context, i bosman.Instance) (bosman.Database, error) {
+	if i.Database.Engine == "" {
+		return bosman.Database{}, nil
+	}
+	k, err := d.keeper(ctx, i, i.Database.Engine)
+	if err != nil {
+		return bosman.Database{}, err
+	}
+	return k.Engine.Find(ctx, i.Name)
+}
+
+// place names the database an instance has or will have, without password.
+func place(ctx context.Context, k *database.Keeper, name string) (bosman.Database, error) {
+	if k.Engine == nil {
+		return bosman.Database{}, nil
+	}
+	db, err := k.Engine.Find(ctx, name)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		err = nil
+	}
+	db.Password = ""
+	return db, err
+}
+
+// Restore builds the content of a backup beside the data of i.
+func (d *databases) Restore(ctx context.Context, i bosman.Instance, b bosman.Backup, _ int) (deploy.Prepared, error) {
+	k, m, err := d.of(ctx, i, i.Release)
+	if err != nil {
+		return deploy.Prepared{}, err
+	}
+	begun := time.Now()
+	done, err := k.PrepareRestore(ctx, b.Dir, i.Name, d.snapshot(i, m))
+	if err != nil {
+		return deploy.Prepared{}, err
+	}
+	db, err := place(ctx, k, i.Name)
+	tables, rows := done.Total()
+	return deploy.Prepared{Name: i.Name, Database: db, Note: fmt.Sprintf("%s: %d tables, %d rows restored and compared in %s", bosman.Ref(bosman.LetterBackup, b.Number), tables, rows, short(time.Since(begun)))}, err
+}
+
+// Swap puts what was prepared in place and keeps what was there.
+func (d *databases) Swap(ctx context.Context, i bosman.Instance, p deploy.Prepared) (string, error) {
+	k, err := d.keeper(ctx, i, p.Database.Engine)
+	if err != nil {
+		return "", err
+	}
+	kept, err := k.SwapIn(ctx, i.Name)
+	if err != nil {
+		return "", err
+	}
+	if i.Kind == bosman.KindTesting || i.Kind == bosman.KindPreview {
+		if err := d.pruneKept(ctx, k, i.Name, filepath.Join(instanceDir(d.data, i.App, i.Name), "data")); err != nil {
+			return "", err
+		}
+	}
+	if kept.Database.Name != "" {
+		return kept.Database.Name, nil
+	}
+	return kept.Files, nil
+}
+
+// keptCopies is how many replaced copies of a testing instance stay.
+const keptCopies = 1
+
+func (d *databases) pruneKept(ctx context.Context, k *database.Keeper, name, files string) error {
+	kept, err := k.Kept(ctx, name, files)
+	if err != nil {
+		return err
+	}
+	for n, old := range kept {
+		if n >= keptCopies {
+			if err := k.Drop(ctx, old.Snapshot); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Unswap takes a Swap back.
+func (d *databases) Unswap(ctx context.Context, i bosman.Instance, p deploy.Prepared, _ string) error {
+	k, err := d.keeper(ctx, i, p.Database.Engine)
+	if err != nil {
+		return err
+	}
+	return k.SwapBack(ctx, i.Name)
+}
+
+// Discard drops what was prepared and not used.
+func (d *databases) Discard(ctx context.Context, i bosman.Instance, p deploy.Prepared) error {
+	k, err := d.keeper(ctx, i, p.Database.Engine)
+	if err != nil {
+		return err
+	}
+	return k.Discard(ctx, i.Name)
+}
+
+// refresh makes a new golden copy of an app's staging, where the kind of
+// database has them.
+func (d *databases) refresh(ctx context.Context, app string) error {
+	all, err := d.records.store.Instances(ctx, app)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Kind != bosman.KindStaging || i.Release == 0 || i.Database.Engine == "" {
+			continue
+		}
+		k, err := d.keeper(ctx, bosman.Instance{App: app, Kind: bosman.KindTesting}, i.Database.Engine)
+		if err != nil {
+			return err
+		}
+		r, ok := k.Engine.(database.Refresher)
+		if !ok {
+			continue
+		}
+		if _, err := r.Refresh(ctx, i.Database, i.Release); err != nil {
+			return err
+		}
+	}
+	return nil
+}
