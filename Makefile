@@ -46,7 +46,7 @@ fmt: ## bring the code into its form
 
 .PHONY: generate
 generate: ## renew generated files: pages, the API's description
-	$(tool) templ generate
+	$(tool) templ generate -path web
 	@if [ -e api/openapi.json ]; then go test -short ./api -run OpenAPI -update; fi
 
 .PHONY: check-generated

@@ -15,7 +15,7 @@ if [ ${#sources[@]} -gt 0 ]; then
     mkdir "$scratch/tree"
     cp go.mod "$scratch/tree/"
     cp --parents "${sources[@]}" "$scratch/tree/"
-    (cd "$scratch/tree" && "$scratch/templ" generate -lazy=false >"$scratch/templ.log" 2>&1) || {
+    (cd "$scratch/tree" && "$scratch/templ" generate -path web -lazy=false >"$scratch/templ.log" 2>&1) || {
         cat "$scratch/templ.log" >&2
         exit 1
     }
