@@ -169,6 +169,9 @@ func (h *Helm) enqueue(ctx context.Context, a bosman.Actor, b bosman.Build, why 
 		if err := s.SaveBuild(ctx, b); err != nil {
 			return err
 		}
+		if err := h.oweStatus(ctx, s, b); err != nil {
+			return err
+		}
 		return h.note(ctx, s, a, bosman.Activity{App: b.App, What: fmt.Sprintf("queued %s of %s", buildRef(n), b.Branch), Subject: buildRef(n), Why: why},
 			event(bosman.EventBuildQueued, buildRef(n)))
 	})

@@ -137,6 +137,16 @@ func (h *Helm) merge(ctx context.Context, a bosman.Actor, c bosman.Change) (Merg
 				event(bosman.EventChangeUpdated, changeRef(c.Number)))
 		})
 	}
+	o, err := h.Origin(ctx, c.App)
+	switch bosman.KindOf(err) {
+	case "":
+		if err := repo.Push(ctx, o.remote(), b.Commit, "refs/heads/"+app.MainBranch, main); err != nil {
+			return out, err
+		}
+	case bosman.KindNotFound:
+	default:
+		return out, err
+	}
 	if err := repo.MoveMain(ctx, b.Commit, main); err != nil {
 		return out, err
 	}

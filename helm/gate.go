@@ -127,6 +127,36 @@ func (h *Helm) livePolicy(ctx context.Context, app string) (*bosman.Manifest, []
 	return now, nil, nil
 }
 
+// advancePolicy lets main's policy for live hold where it loosens nothing.
+// The first one holds as it is: there is nothing live to protect yet.
+func (h *Helm) advancePolicy(ctx context.Context, app string) error {
+	loosened, err := h.Loosened(ctx, app)
+	if err != nil || len(loosened) > 0 {
+		return err
+	}
+	noun, err := h.Store.App(ctx, app)
+	if err != nil {
+		return err
+	}
+	repo, err := h.Repos.Open(app)
+	if err != nil {
+		return err
+	}
+	commit, err := repo.Resolve(ctx, "refs/heads/"+noun.MainBranch)
+	if err != nil {
+		return err
+	}
+	if _, err := repo.ReadFile(ctx, commit, bosman.ManifestFile); bosman.KindOf(err) == bosman.KindNotFound {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := repo.Keep(ctx, commit); err != nil {
+		return err
+	}
+	return h.Store.SetSetting(ctx, confirmedPolicy(app), commit)
+}
+
 // ConfirmPolicy makes main's policy for live hold, also where it loosens its
 // protection.
 func (h *Helm) ConfirmPolicy(ctx context.Context, a bosman.Actor, app string) error {

@@ -50,6 +50,9 @@ func (h *Helm) react(ctx context.Context) error {
 func (h *Helm) reaction(ctx context.Context, e bosman.Event) error {
 	switch e.Kind {
 	case bosman.EventMainMoved:
+		if err := h.advancePolicy(ctx, e.App); err != nil {
+			h.Log.Warn("the policy of main could not be read", "app", e.App, "err", err)
+		}
 		if _, err := h.settleMain(ctx, e.App); err != nil {
 			return err
 		}
@@ -217,7 +220,7 @@ func (h *Helm) buildEnded(ctx context.Context, app string, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := h.oweStatus(ctx, b); err != nil {
+	if err := h.oweStatus(ctx, h.Store, b); err != nil {
 		return err
 	}
 	if b.Change == 0 {

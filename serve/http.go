@@ -89,7 +89,7 @@ func giveToGroup(path string) {
 
 // front sends a request where it belongs.
 type front struct {
-	git, intake, api, pages http.Handler
+	git, intake, hooks, api, pages http.Handler
 }
 
 // ServeHTTP is the first look at a request from the edge.
@@ -100,6 +100,8 @@ func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.git.ServeHTTP(w, r)
 	case problem.Matches(r.URL.Path):
 		f.intake.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, hookPrefix):
+		f.hooks.ServeHTTP(w, r)
 	case first == "api":
 		f.api.ServeHTTP(w, r)
 	default:

@@ -8,7 +8,7 @@ import (
 
 // pages answers what comes through the edge.
 func (s *server) pages() (http.Handler, error) {
-	return front{git: s.git, intake: s.intake, api: http.NotFoundHandler(), pages: http.NotFoundHandler()}, nil
+	return front{git: s.git, intake: s.intake, hooks: s.forges, api: http.NotFoundHandler(), pages: http.NotFoundHandler()}, nil
 }
 
 // api answers programs.

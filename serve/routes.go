@@ -9,6 +9,7 @@ import (
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/edge/control"
 	"github.com/bosman-cd/bosman/instance"
+	"github.com/bosman-cd/bosman/store"
 )
 
 // routes tells the edge where the requests for instances go: deploy.Routes.
@@ -196,13 +197,9 @@ func (r *routes) Drain(ctx context.Context, i bosman.Instance, id string) error 
 
 // delete takes an instance off the edge.
 func (r *routes) delete(ctx context.Context, i bosman.Instance) error {
-	ops, err := r.instances.records.store.Operations(ctx, i.App, i.Name, 1)
+	fence, err := r.instances.records.store.Next(ctx, i.App+"/"+i.Name, store.LetterFence)
 	if err != nil {
 		return err
 	}
-	newest := 0
-	if len(ops) > 0 {
-		newest = ops[0].Number
-	}
-	return r.edge.Delete(ctx, i.App, i.Name, newest)
+	return r.edge.Delete(ctx, i.App, i.Name, fence)
 }

@@ -63,6 +63,7 @@ type server struct {
 	edge      *control.Client
 	intake    *problem.Intake
 	git       *source.Server
+	forges    *forges
 
 	mail   instance.Mail
 	broken chan error
@@ -184,6 +185,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.helm.Operator = s.deploy
+	s.forges = newForges(s.store, s.helm, func(msg string, args ...any) { s.log.Warn(msg, args...) })
 	bodies, err := problem.NewBodies(s.path("events"))
 	if err != nil {
 		return err
@@ -287,6 +289,10 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("builds", s.queue.Run)
 	task("wake", s.wakeDeployments)
 	task("golden copies", s.refreshCopies)
+	task("forges", s.forges.run)
+	task("messages", s.tellPeople)
+	task("cron", s.runCron)
+	task("pruning", s.prune)
 	if err := s.greet(ctx); err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 			os.Exit(source.RunHook(context.Background(), os.Args[2], os.Stdin, os.Stdout, os.Getenv))
 		case "edge":
 			os.Exit(runEdge(os.Args[2]))
+		case "serve":
+			os.Exit(runServe(os.Args[2:]))
 		}
 	}
 	os.Exit(m.Run())

@@ -19,6 +19,11 @@ func (s *Store) AddApp(ctx context.Context, a bosman.App) error {
 	return err
 }
 
+// SaveApp replaces the row of an app.
+func (s *Store) SaveApp(ctx context.Context, a bosman.App) error {
+	return save(ctx, s.db, &appRow{App: a}, "name")
+}
+
 // App gives one app.
 func (s *Store) App(ctx context.Context, name string) (bosman.App, error) {
 	return one[appRow, bosman.App](ctx, s.db, bosman.NotFound("there is no app %s", name).WithNext("bosman app list shows the apps there are"), cond("name = ?", name))

@@ -89,14 +89,24 @@ func (s *Store) Due(ctx context.Context, kind string, now time.Time, max int) ([
 	return many[owedRow, Owed](ctx, s.db, cond("kind = ? AND next_at <= ?", kind, now.UTC()), order("id"), limit(max))
 }
 
-// Paid removes what was told, unless it was replaced meanwhile.
+// NextDue gives when the next of a kind is due after now; zero if none is.
+func (s *Store) NextDue(ctx context.Context, kind string, now time.Time) (time.Time, error) {
+	all, err := many[owedRow, Owed](ctx, s.db, cond("kind = ? AND next_at > ?", kind, now.UTC()), order("next_at"), limit(1))
+	if err != nil || len(all) == 0 {
+		return time.Time{}, err
+	}
+	return all[0].NextAt, nil
+}
+
+// Paid removes what was told, unless it was replaced meanwhile: kind, key and
+// moment must be the same.
 func (s *Store) Paid(ctx context.Context, o Owed) error {
-	_, err := s.db.NewRaw("DELETE FROM outbox WHERE id = ? AND at = ?", o.ID, o.At.UTC()).Exec(ctx)
+	_, err := s.db.NewRaw("DELETE FROM outbox WHERE kind = ? AND coalesce_key = ? AND at = ?", o.Kind, o.CoalesceKey, o.At.UTC()).Exec(ctx)
 	return err
 }
 
 // Postpone notes a failed attempt and when to try again.
 func (s *Store) Postpone(ctx context.Context, o Owed, next time.Time, reason string) error {
-	_, err := s.db.NewRaw("UPDATE outbox SET tries = tries + 1, next_at = ?, error = ? WHERE id = ? AND at = ?", next.UTC(), reason, o.ID, o.At.UTC()).Exec(ctx)
+	_, err := s.db.NewRaw("UPDATE outbox SET tries = tries + 1, next_at = ?, error = ? WHERE kind = ? AND coalesce_key = ? AND at = ?", next.UTC(), reason, o.Kind, o.CoalesceKey, o.At.UTC()).Exec(ctx)
 	return err
 }

@@ -69,6 +69,10 @@ func (s *Store) Owner(ctx context.Context, app, instance string) (int, error) {
 	return op, err
 }
 
+// LetterFence counts the fences of an instance: the app of the count is
+// APP/INSTANCE.
+const LetterFence bosman.Letter = 'f'
+
 // Take makes an operation the owner of its instance, or fails with KindBusy
 // while another one is. Taking twice is no harm. The fence is greater than any
 // given for the instance before.
@@ -100,7 +104,7 @@ func (s *Store) TakeOver(ctx context.Context, app, instance string, op int) (fen
 			previous = 0
 			return nil
 		}
-		if fence, err = s.Next(ctx, app+"/"+instance, 'f'); err != nil {
+		if fence, err = s.Next(ctx, app+"/"+instance, LetterFence); err != nil {
 			return err
 		}
 		if _, err := s.db.NewRaw(`INSERT INTO owners (app, instance, operation, fence) VALUES (?, ?, ?, ?)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -91,8 +90,8 @@ func (s *Store) Activity(ctx context.Context, app string, before int64, max int)
 
 // ClaimCron records that a moment of a cron entry is being run; false when it
 // was claimed before.
-func (s *Store) ClaimCron(ctx context.Context, app, instance, name string, moment time.Time, note string) (bool, error) {
-	res, err := s.db.NewRaw("INSERT INTO cron_runs (app, instance, name, moment, note) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", app, instance, name, moment.UTC(), note).Exec(ctx)
+func (s *Store) ClaimCron(ctx context.Context, r CronRun) (bool, error) {
+	res, err := s.db.NewInsert().Model(&cronRow{CronRun: r}).On("CONFLICT DO NOTHING").Exec(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -100,13 +99,12 @@ func (s *Store) ClaimCron(ctx context.Context, app, instance, name string, momen
 	return n == 1, err
 }
 
-// LastCron gives the newest moment of a cron entry that was run or noted as
-// missed; zero if there is none.
-func (s *Store) LastCron(ctx context.Context, app, instance, name string) (time.Time, error) {
-	var t time.Time
-	err := s.db.NewRaw("SELECT moment FROM cron_runs WHERE app = ? AND instance = ? AND name = ? ORDER BY moment DESC LIMIT 1", app, instance, name).Scan(ctx, &t)
-	if errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, nil
-	}
-	return t, err
+// SaveCron keeps what became of a moment of a cron entry.
+func (s *Store) SaveCron(ctx context.Context, r CronRun) error {
+	return save(ctx, s.db, &cronRow{CronRun: r}, "app, instance, name, moment")
+}
+
+// CronRuns gives the newest moments of an instance's cron entries.
+func (s *Store) CronRuns(ctx context.Context, app, instance string, max int) ([]CronRun, error) {
+	return many[cronRow, CronRun](ctx, s.db, cond("app = ? AND instance = ?", app, instance), order("moment DESC"), limit(max))
 }

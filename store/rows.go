@@ -78,6 +78,10 @@ type (
 		bun.BaseModel `bun:"table:inbox,alias:t"`
 		Delivery
 	}
+	cronRow struct {
+		bun.BaseModel `bun:"table:cron_runs,alias:t"`
+		CronRun
+	}
 	owedRow struct {
 		bun.BaseModel `bun:"table:outbox,alias:t"`
 		Owed
@@ -101,6 +105,7 @@ func (r *errorEventRow) noun() *bosman.ErrorEvent { return &r.ErrorEvent }
 func (r *mailRow) noun() *bosman.Mail             { return &r.Mail }
 func (r *secretRow) noun() *SealedSecret          { return &r.SealedSecret }
 func (r *deliveryRow) noun() *Delivery            { return &r.Delivery }
+func (r *cronRow) noun() *CronRun                 { return &r.CronRun }
 func (r *owedRow) noun() *Owed                    { return &r.Owed }
 
 // SealedSecret is a secret as it is kept: encrypted. Scope is "build",
@@ -117,7 +122,9 @@ type SealedSecret struct {
 // Delivery is a message of a forge, kept before it is answered.
 type Delivery struct {
 	ID        string // the forge's own id, so that repeats are seen
-	Source    string
+	Digest    string // of its content: seen again also under another id
+	Source    string // the app
+	Event     string
 	Data      []byte
 	At        time.Time
 	HandledAt time.Time
@@ -134,4 +141,17 @@ type Owed struct {
 	NextAt      time.Time
 	Tries       int
 	Error       string
+}
+
+// CronRun is one moment of a cron entry and what became of it: started, done,
+// failed, missed or skipped.
+type CronRun struct {
+	App       string    `json:"app"`
+	Instance  string    `json:"instance"`
+	Name      string    `json:"name"`
+	Moment    time.Time `json:"moment"`
+	Outcome   string    `json:"outcome"`
+	Note      string    `json:"note,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at"`
 }

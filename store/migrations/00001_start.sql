@@ -117,14 +117,17 @@ CREATE TABLE mails (
 CREATE INDEX mails_instance ON mails (app, instance, id);
 
 -- Deliveries of forges, kept before they are answered; and what we owe them.
-CREATE TABLE inbox (id TEXT PRIMARY KEY, source TEXT NOT NULL, data BLOB NOT NULL, at TIMESTAMP NOT NULL, handled_at TIMESTAMP NOT NULL);
+CREATE TABLE inbox (
+  id TEXT PRIMARY KEY, digest TEXT NOT NULL, source TEXT NOT NULL, event TEXT NOT NULL, data BLOB NOT NULL, at TIMESTAMP NOT NULL,
+  handled_at TIMESTAMP NOT NULL);
+CREATE UNIQUE INDEX inbox_digest ON inbox (source, digest);
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, coalesce_key TEXT NOT NULL, data BLOB NOT NULL, at TIMESTAMP NOT NULL,
   next_at TIMESTAMP NOT NULL, tries INTEGER NOT NULL, error TEXT NOT NULL);
 CREATE UNIQUE INDEX outbox_coalesce ON outbox (kind, coalesce_key);
 
 CREATE TABLE cron_runs (
-  app TEXT NOT NULL, instance TEXT NOT NULL, name TEXT NOT NULL, moment TIMESTAMP NOT NULL, note TEXT NOT NULL,
-  PRIMARY KEY (app, instance, name, moment));
+  app TEXT NOT NULL, instance TEXT NOT NULL, name TEXT NOT NULL, moment TIMESTAMP NOT NULL, outcome TEXT NOT NULL,
+  note TEXT NOT NULL, started_at TIMESTAMP NOT NULL, ended_at TIMESTAMP NOT NULL, PRIMARY KEY (app, instance, name, moment));
 
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
