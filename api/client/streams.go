@@ -310,3 +310,16 @@ func feedInput(w io.Writer, command, task string, stdin io.Reader) error {
 		}
 	}
 }
+
+// WaitChange waits until nobody wants a change merged any more: it is merged,
+// or it is not going to be by itself.
+func (c *Client) WaitChange(ctx context.Context, app, ref string) (wire.ChangeView, error) {
+	first, err := c.Change(ctx, app, ref)
+	if err != nil {
+		return first, err
+	}
+	return wait(ctx, c, app, bosman.Ref(bosman.LetterChange, first.Number), func() (wire.ChangeView, bool, error) {
+		v, err := c.Change(ctx, app, ref)
+		return v, v.State != bosman.ChangeOpen || v.MergeWanted == "", err
+	})
+}

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"github.com/bosman-cd/bosman"
+)
+
+type serveCmd struct{ ServeOptions }
+
+// Help gives examples.
+func (serveCmd) Help() string {
+	return `Runs until it is told to stop. Instances run on without it, and its next start
+takes up what was at work.
+
+Examples:
+  bosman serve
+  bosman serve --data /srv/bosman --base-domain example.org
+  bosman serve --listen 127.0.0.1:9000 --workers 4`
+}
+
+// Run serves.
+func (c *serveCmd) Run(e *env) error {
+	if e.roles.Serve == nil {
+		return notBuiltIn("serve")
+	}
+	c.Data = e.data()
+	return e.roles.Serve(e.ctx, c.ServeOptions, e.stdout, e.stderr)
+}
+
+type demoCmd struct{ ServeOptions }
+
+// Help gives examples.
+func (demoCmd) Help() string {
+	return `Runs Bosman with an example application, people and changes, in a folder of its
+own that you may delete.
+
+Examples:
+  bosman demo
+  bosman demo --data /tmp/demo --listen 127.0.0.1:9000`
+}
+
+// Run runs the demo.
+func (c *demoCmd) Run(e *env) error {
+	if e.roles.Demo == nil {
+		return notBuiltIn("demo")
+	}
+	c.Data = first(e.global.Data, e.getenv("BOSMAN_DATA"))
+	return e.roles.Demo(e.ctx, c.ServeOptions, e.stdout, e.stderr)
+}
+
+type doctorCmd struct{ ServeOptions }
+
+// Help gives examples.
+func (doctorCmd) Help() string {
+	return "Examples:\n  bosman doctor\n  bosman doctor --data /srv/bosman"
+}
+
+// Run examines the machine.
+func (c *doctorCmd) Run(e *env) error {
+	if e.roles.Doctor == nil {
+		return notBuiltIn("doctor")
+	}
+	c.Data = e.data()
+	return e.roles.Doctor(e.ctx, c.ServeOptions, e.stdout)
+}
+
+func notBuiltIn(role string) error {
+	return bosman.Unavailable("this program was built without %s", role).WithNext("take the whole bosman")
+}

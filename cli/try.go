@@ -1,0 +1,68 @@
+package cli
+
+type tryCmd struct {
+	inApp
+	waiting
+	Change string `arg:"" help:"c12, a branch, or the URL of a pull request."`
+	On     string `placeholder:"INSTANCE" help:"Testing instance; testing-YOU when left out."`
+}
+
+// Help gives examples.
+func (tryCmd) Help() string {
+	return `The instance gets a fresh copy of staging's database and files and runs the
+change. It is made if there is none of that name.
+
+Examples:
+  bosman try c12 --wait
+  bosman try interview-dates --on testing-anna`
+}
+
+// Run asks for it.
+func (c *tryCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	on := c.On
+	if on == "" {
+		me, err := e.server().Me(e.ctx)
+		if err != nil {
+			return err
+		}
+		on = "testing-" + me.Person
+	}
+	op, err := e.server().Try(e.ctx, app, c.Change, on)
+	if err := e.asked(op, err, c.Wait); err != nil || !c.Wait || e.global.JSON {
+		return err
+	}
+	i, err := e.server().Instance(e.ctx, app, on)
+	if err != nil {
+		return err
+	}
+	return e.say("%s", i.URL)
+}
+
+type resetCmd struct {
+	inApp
+	waiting
+	Instance string `arg:"" help:"A testing instance."`
+}
+
+// Help gives examples.
+func (resetCmd) Help() string {
+	return `The instance gets a fresh copy of staging's data and the newest release of
+the change it shows. What it held is lost.
+
+Examples:
+  bosman reset testing-anna --wait`
+}
+
+// Run asks for it.
+func (c *resetCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	op, err := e.server().Operate(e.ctx, app, c.Instance, "reset")
+	return e.asked(op, err, c.Wait)
+}
