@@ -234,6 +234,9 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 		}
 		for id, part := range map[string]deploy.Part{i.ProcessID: deploy.PartWeb, deploy.WorkID(i.ProcessID): deploy.PartWork} {
 			s, _, _, err := n.spec(ctx, deploy.Launch{Instance: i, Release: i.Release, ID: id, Part: part})
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
 			if err != nil {
 				n.log.Error("an instance cannot be looked after", "app", i.App, "instance", i.Name, "err", err)
 				busy[i.App+"."+i.Name+"."] = true // what runs of it goes on
