@@ -126,8 +126,18 @@ type probe struct {
 
 	mu       sync.Mutex
 	asked    int
-	failures []string
+	failures []failed
 	slowest  time.Duration
+}
+
+// failed is a request without a right answer.
+type failed struct {
+	begun, ended time.Time
+	what         string
+}
+
+func (f failed) String() string {
+	return fmt.Sprintf("asked at %s, after %s: %s", f.begun.Format("15:04:05.000"), f.ended.Sub(f.begun).Round(time.Millisecond), f.what)
 }
 
 // watch starts a probe of live: about 80 requests a second, half of them on
@@ -188,12 +198,12 @@ func (p *probe) ask(client *http.Client, port int) {
 	p.asked++
 	p.slowest = max(p.slowest, took)
 	if failure != "" {
-		p.failures = append(p.failures, fmt.Sprintf("asked at %s, after %s: %s", begun.Format("15:04:05.000"), took.Round(time.Millisecond), failure))
+		p.failures = append(p.failures, failed{begun, begun.Add(took), failure})
 	}
 }
 
 // take gives what was seen since the last take.
-func (p *probe) take() (asked int, failures []string, slowest time.Duration) {
+func (p *probe) take() (asked int, failures []failed, slowest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	asked, failures, slowest = p.asked, p.failures, p.slowest
@@ -206,7 +216,7 @@ func (w *world) served(p *probe, begun time.Time) {
 	w.t.Helper()
 	asked, failures, slowest := p.take()
 	if len(failures) > 0 {
-		w.t.Errorf("%d of %d requests to live failed, the first: %s", len(failures), asked, strings.Join(failures[:min(3, len(failures))], "; "))
+		w.t.Errorf("%d of %d requests to live failed, the first: %s", len(failures), asked, failures[0])
 	}
 	if rate := float64(asked) / time.Since(begun).Seconds(); rate < 50 {
 		w.t.Errorf("only %.0f requests a second were made", rate)
@@ -229,6 +239,12 @@ func (w *world) last() bosman.Operation {
 // tidy demands that rows, routes, journal and the processes of the host say
 // the same, and that nobody holds anything.
 func (w *world) tidy() {
+	w.t.Helper()
+	w.tidyAfter(5 * time.Second)
+}
+
+// tidyAfter is tidy where processes may take a time to come up or go.
+func (w *world) tidyAfter(limit time.Duration) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	// The run's end is written after the row's.
@@ -276,7 +292,7 @@ func (w *world) tidy() {
 	}
 	slices.Sort(want)
 	var host []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if host = w.host(); slices.Equal(host, want) {
 			return
 		}
