@@ -195,13 +195,13 @@ func list[T any](all []T, err error) ([]T, error) {
 	return all, err
 }
 
-// inApp is the input of what concerns one app.
-type inApp struct {
+// InApp is the input of what concerns one app.
+type InApp struct {
 	App string `path:"app" example:"rms"`
 }
 
-// capped is how many rows a listing gives.
-type capped struct {
+// Capped is how many rows a listing gives.
+type Capped struct {
 	Max int `query:"max" minimum:"1" maximum:"1000" default:"100" doc:"at most so many, newest first"`
 }
 

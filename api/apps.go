@@ -35,11 +35,11 @@ func (s *server) apps() {
 	}) (bosman.App, error) {
 		return s.Helm.AddApp(ctx, actor(ctx), in.Body.Name)
 	})
-	add(s, route{"GET", "/apps/{app}", "get-app", tag, "One app"}, func(ctx context.Context, in *inApp) (bosman.App, error) {
+	add(s, route{"GET", "/apps/{app}", "get-app", tag, "One app"}, func(ctx context.Context, in *InApp) (bosman.App, error) {
 		return s.Helm.App(ctx, actor(ctx), in.App)
 	})
 	add(s, route{"DELETE", "/apps/{app}", "remove-app", tag, "Stop an app and forget it; only its backups stay"}, func(ctx context.Context, in *struct {
-		inApp
+		InApp
 		Confirm string `query:"confirm" doc:"the app's name"`
 	}) (wire.Ok, error) {
 		return wire.Ok{Note: "removed " + in.App}, s.Helm.RemoveApp(ctx, actor(ctx), in.App, in.Confirm)
@@ -54,7 +54,7 @@ func (s *server) apps() {
 		}
 		return out, err
 	})
-	add(s, route{"GET", "/apps/{app}/policy", "get-policy", tag, "What holds for live, and what main would loosen"}, func(ctx context.Context, in *inApp) (wire.LivePolicy, error) {
+	add(s, route{"GET", "/apps/{app}/policy", "get-policy", tag, "What holds for live, and what main would loosen"}, func(ctx context.Context, in *InApp) (wire.LivePolicy, error) {
 		if _, err := s.Helm.App(ctx, actor(ctx), in.App); err != nil {
 			return wire.LivePolicy{}, err
 		}
@@ -65,10 +65,10 @@ func (s *server) apps() {
 		loosened, err := list(s.Helm.Loosened(ctx, in.App))
 		return wire.LivePolicy{After: p.Deploy.After, Window: p.Deploy.Window, AtHand: p.Deploy.AtHand, WatchFor: p.Watch.For.String(), Reverts: p.Watch.Revert, Loosened: loosened}, err
 	})
-	add(s, route{"POST", "/apps/{app}/confirm-policy", "confirm-policy", tag, "Let main's policy for live hold, also where it loosens"}, func(ctx context.Context, in *inApp) (wire.Ok, error) {
+	add(s, route{"POST", "/apps/{app}/confirm-policy", "confirm-policy", tag, "Let main's policy for live hold, also where it loosens"}, func(ctx context.Context, in *InApp) (wire.Ok, error) {
 		return wire.Ok{Note: "main's policy for live holds now"}, s.Helm.ConfirmPolicy(ctx, actor(ctx), in.App)
 	})
-	add(s, route{"GET", "/apps/{app}/tasks", "list-tasks", tag, "The named commands of main's manifest"}, func(ctx context.Context, in *inApp) ([]wire.Task, error) {
+	add(s, route{"GET", "/apps/{app}/tasks", "list-tasks", tag, "The named commands of main's manifest"}, func(ctx context.Context, in *InApp) ([]wire.Task, error) {
 		if _, err := s.Helm.App(ctx, actor(ctx), in.App); err != nil {
 			return nil, err
 		}
@@ -84,7 +84,7 @@ func (s *server) apps() {
 		return out, nil
 	})
 	add(s, route{"GET", "/activity", "activity", tag, "Who changed what, newest first"}, func(ctx context.Context, in *struct {
-		capped
+		Capped
 		App    string `query:"app" doc:"only this app"`
 		Before int64  `query:"before" doc:"only lines with a smaller id"`
 	}) ([]bosman.Activity, error) {

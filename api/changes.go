@@ -8,10 +8,22 @@ import (
 	"github.com/bosman-cd/bosman/helm"
 )
 
-// inChange is the input of what concerns one change.
-type inChange struct {
-	inApp
+// InChange is the input of what concerns one change.
+type InChange struct {
+	InApp
 	Ref string `path:"ref" example:"c12" doc:"c12, 12, a branch or the URL of a pull request, escaped as one segment"`
+}
+
+// Reason is the optional body of a verb.
+type Reason struct {
+	Why string `json:"why,omitempty" doc:"the reason, for people"`
+}
+
+func (r *Reason) text() string {
+	if r == nil {
+		return ""
+	}
+	return r.Why
 }
 
 func changeView(v helm.ChangeView) wire.ChangeView {
@@ -22,8 +34,8 @@ func changeView(v helm.ChangeView) wire.ChangeView {
 func (s *server) changes() {
 	const tag = "changes"
 	add(s, route{"GET", "/apps/{app}/changes", "list-changes", tag, "List changes with their roads, latest activity first"}, func(ctx context.Context, in *struct {
-		inApp
-		capped
+		InApp
+		Capped
 		All bool `query:"all" doc:"also merged and closed ones"`
 	}) ([]wire.ChangeView, error) {
 		views, err := s.Helm.Changes(ctx, actor(ctx), in.App, in.All, in.Max)
@@ -33,31 +45,29 @@ func (s *server) changes() {
 		}
 		return out, err
 	})
-	add(s, route{"GET", "/apps/{app}/changes/{ref}", "get-change", tag, "One change with its road, newest build and sign-offs"}, func(ctx context.Context, in *inChange) (wire.ChangeView, error) {
+	add(s, route{"GET", "/apps/{app}/changes/{ref}", "get-change", tag, "One change with its road, newest build and sign-offs"}, func(ctx context.Context, in *InChange) (wire.ChangeView, error) {
 		v, err := s.Helm.ChangePage(ctx, actor(ctx), in.App, in.Ref)
 		return changeView(v), err
 	})
 	type why struct {
-		inChange
-		Body struct {
-			Why string `json:"why,omitempty" doc:"the reason, for people"`
-		} `required:"false"`
+		InChange
+		Body *Reason
 	}
 	add(s, route{"POST", "/apps/{app}/changes/{ref}/accept", "accept-change", tag, "Say that the change's present head is good"}, func(ctx context.Context, in *why) (wire.Ok, error) {
-		return wire.Ok{Note: "accepted " + in.Ref}, s.Helm.Accept(ctx, actor(ctx), in.App, in.Ref, in.Body.Why)
+		return wire.Ok{Note: "accepted " + in.Ref}, s.Helm.Accept(ctx, actor(ctx), in.App, in.Ref, in.Body.text())
 	})
 	add(s, route{"POST", "/apps/{app}/changes/{ref}/send-back", "send-change-back", tag, "Say that it is not, and why"}, func(ctx context.Context, in *why) (wire.Ok, error) {
-		return wire.Ok{Note: "sent " + in.Ref + " back"}, s.Helm.SendBack(ctx, actor(ctx), in.App, in.Ref, in.Body.Why)
+		return wire.Ok{Note: "sent " + in.Ref + " back"}, s.Helm.SendBack(ctx, actor(ctx), in.App, in.Ref, in.Body.text())
 	})
-	add(s, route{"POST", "/apps/{app}/changes/{ref}/merge", "merge-change", tag, "Move main to the change's tested merge result"}, func(ctx context.Context, in *inChange) (wire.Merged, error) {
+	add(s, route{"POST", "/apps/{app}/changes/{ref}/merge", "merge-change", tag, "Move main to the change's tested merge result"}, func(ctx context.Context, in *InChange) (wire.Merged, error) {
 		m, err := s.Helm.Merge(ctx, actor(ctx), in.App, in.Ref)
 		return wire.Merged(m), err
 	})
-	add(s, route{"POST", "/apps/{app}/changes/{ref}/close", "close-change", tag, "Take a change off the road"}, func(ctx context.Context, in *inChange) (wire.Ok, error) {
+	add(s, route{"POST", "/apps/{app}/changes/{ref}/close", "close-change", tag, "Take a change off the road"}, func(ctx context.Context, in *InChange) (wire.Ok, error) {
 		return wire.Ok{Note: "closed " + in.Ref}, s.Helm.CloseChange(ctx, actor(ctx), in.App, in.Ref)
 	})
 	add(s, route{"POST", "/apps/{app}/changes/{ref}/try", "try-change", tag, "Put a change on a testing instance with a fresh copy"}, func(ctx context.Context, in *struct {
-		inChange
+		InChange
 		Body struct {
 			Instance string `json:"instance" example:"testing-anna"`
 		}

@@ -15,8 +15,8 @@ import (
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
-// logInput says what of a log is wanted.
-type logInput struct {
+// LogInput says what of a log is wanted.
+type LogInput struct {
 	From   int64 `query:"from" minimum:"0" doc:"byte offset to begin at"`
 	Tail   int   `query:"tail" minimum:"0" maximum:"100000" doc:"begin so many lines before the end instead"`
 	Follow bool  `query:"follow" doc:"go on while it grows: a build's or operation's until it ends"`
@@ -27,8 +27,8 @@ const look = 200 * time.Millisecond
 
 func (s *server) logs() {
 	type build struct {
-		numbered
-		logInput
+		Numbered
+		LogInput
 	}
 	stream[build, wire.LogLine](s, route{"GET", "/apps/{app}/builds/{n}/log", "build-log", "builds", "A build's log, as JSON lines"}, ndjson,
 		func(ctx context.Context, in *build, r *http.Request, w http.ResponseWriter) {
@@ -36,11 +36,11 @@ func (s *server) logs() {
 				b, err := s.Helm.BuildOf(ctx, actor(ctx), in.App, in.N)
 				return b.State.Final(), err
 			}
-			s.sendLog(ctx, r, w, s.Logs.Build(in.App, in.N), in.logInput, ended, span{})
+			s.sendLog(ctx, r, w, s.Logs.Build(in.App, in.N), in.LogInput, ended, span{})
 		})
 	type op struct {
-		numbered
-		logInput
+		Numbered
+		LogInput
 	}
 	stream[op, wire.LogLine](s, route{"GET", "/apps/{app}/operations/{n}/log", "operation-log", "operations", "What the instance logged while an operation was at work on it, as JSON lines"}, ndjson,
 		func(ctx context.Context, in *op, r *http.Request, w http.ResponseWriter) {
@@ -60,11 +60,11 @@ func (s *server) logs() {
 					during.from = time.Now()
 				}
 			}
-			s.sendLog(ctx, r, w, path, in.logInput, ended, during)
+			s.sendLog(ctx, r, w, path, in.LogInput, ended, during)
 		})
 	type inst struct {
-		inInstance
-		logInput
+		InInstance
+		LogInput
 	}
 	stream[inst, wire.LogLine](s, route{"GET", "/apps/{app}/instances/{instance}/log", "instance-log", "instances", "An instance's log, as JSON lines"}, ndjson,
 		func(ctx context.Context, in *inst, r *http.Request, w http.ResponseWriter) {
@@ -72,7 +72,7 @@ func (s *server) logs() {
 				_, err := s.Helm.Instance(ctx, actor(ctx), in.App, in.Instance)
 				return false, err
 			}
-			s.sendLog(ctx, r, w, s.Logs.Instance(in.App, in.Instance), in.logInput, never, span{})
+			s.sendLog(ctx, r, w, s.Logs.Instance(in.App, in.Instance), in.LogInput, never, span{})
 		})
 }
 
@@ -84,7 +84,7 @@ func (s span) holds(t time.Time) bool {
 }
 
 // sendLog sends a log's lines; ended also judges whether the actor may see it.
-func (s *server) sendLog(ctx context.Context, r *http.Request, w http.ResponseWriter, path string, in logInput, ended func() (bool, error), during span) {
+func (s *server) sendLog(ctx context.Context, r *http.Request, w http.ResponseWriter, path string, in LogInput, ended func() (bool, error), during span) {
 	over, err := ended()
 	if err != nil {
 		s.refuse(w, r, err)

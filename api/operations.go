@@ -7,34 +7,37 @@ import (
 	"github.com/bosman-cd/bosman/api/wire"
 )
 
+// RestoreBody says where to restore; it may be left out.
+type RestoreBody struct {
+	Instance string `json:"instance,omitempty" doc:"the one it was made of when empty"`
+}
+
 func (s *server) operations() {
 	const tag = "operations"
 	add(s, route{"GET", "/apps/{app}/operations", "list-operations", tag, "List deployments and the other operations, newest first"}, func(ctx context.Context, in *struct {
-		inApp
-		capped
+		InApp
+		Capped
 		Instance string `query:"instance" doc:"only on this instance"`
 	}) ([]bosman.Operation, error) {
 		return list(s.Helm.Operations(ctx, actor(ctx), in.App, in.Instance, in.Max))
 	})
-	add(s, route{"GET", "/apps/{app}/operations/{n}", "get-operation", tag, "One operation with its steps"}, func(ctx context.Context, in *numbered) (bosman.Operation, error) {
+	add(s, route{"GET", "/apps/{app}/operations/{n}", "get-operation", tag, "One operation with its steps"}, func(ctx context.Context, in *Numbered) (bosman.Operation, error) {
 		return s.Helm.Operation(ctx, actor(ctx), in.App, in.N)
 	})
-	add(s, route{"POST", "/apps/{app}/operations/{n}/cancel", "cancel-operation", tag, "End an operation that still waits"}, func(ctx context.Context, in *numbered) (wire.Ok, error) {
+	add(s, route{"POST", "/apps/{app}/operations/{n}/cancel", "cancel-operation", tag, "End an operation that still waits"}, func(ctx context.Context, in *Numbered) (wire.Ok, error) {
 		return wire.Ok{Note: "cancelled " + bosman.Ref(bosman.LetterOperation, in.N)}, s.Helm.CancelOperation(ctx, actor(ctx), in.App, in.N)
 	})
 	add(s, route{"GET", "/apps/{app}/backups", "list-backups", tag, "List backups, newest first"}, func(ctx context.Context, in *struct {
-		inApp
-		capped
+		InApp
+		Capped
 		Instance string `query:"instance" doc:"only of this instance"`
 	}) ([]bosman.Backup, error) {
 		return list(s.Helm.Backups(ctx, actor(ctx), in.App, in.Instance, in.Max))
 	})
 	add(s, route{"POST", "/apps/{app}/backups/{n}/restore", "restore-backup", tag, "Put a backup in place of an instance's database and files, which are kept"}, func(ctx context.Context, in *struct {
-		numbered
-		Body struct {
-			Instance string `json:"instance,omitempty" doc:"the one it was made of when empty"`
-		} `required:"false"`
+		Numbered
+		Body *RestoreBody
 	}) (bosman.Operation, error) {
-		return s.Helm.RestoreBackup(ctx, actor(ctx), in.App, in.N, in.Body.Instance)
+		return s.Helm.RestoreBackup(ctx, actor(ctx), in.App, in.N, or(in.Body).Instance)
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/bosman-cd/bosman/api/wire"
 )
 
-// inPerson is the input of what concerns one person.
-type inPerson struct {
+// InPerson is the input of what concerns one person.
+type InPerson struct {
 	Name string `path:"name" example:"anna"`
 }
 
@@ -30,7 +30,7 @@ func (s *server) people() {
 		return wire.Ok{Note: "added " + b.Name + " as " + string(b.Role)}, s.Helm.AddPerson(ctx, actor(ctx), bosman.Person{Name: b.Name, Email: b.Email, Role: b.Role}, b.Password)
 	})
 	add(s, route{"POST", "/people/{name}/allow", "allow", tag, "Give a person a role, everywhere or on one app"}, func(ctx context.Context, in *struct {
-		inPerson
+		InPerson
 		Body struct {
 			Role bosman.Role `json:"role"`
 			App  string      `json:"app,omitempty"`
@@ -43,7 +43,7 @@ func (s *server) people() {
 		return wire.Ok{Note: note}, s.Helm.Allow(ctx, actor(ctx), in.Name, in.Body.Role, in.Body.App)
 	})
 	add(s, route{"POST", "/people/{name}/disable", "disable-person", tag, "Shut a person out, or let them in again"}, func(ctx context.Context, in *struct {
-		inPerson
+		InPerson
 		Body struct {
 			Disabled bool `json:"disabled"`
 		}
@@ -55,18 +55,18 @@ func (s *server) people() {
 		return wire.Ok{Note: note}, s.Helm.DisablePerson(ctx, actor(ctx), in.Name, in.Body.Disabled)
 	})
 	add(s, route{"POST", "/people/{name}/password", "set-password", tag, "Set a password: your own, or anybody's as administrator"}, func(ctx context.Context, in *struct {
-		inPerson
+		InPerson
 		Body struct {
 			Password string `json:"password"`
 		}
 	}) (wire.Ok, error) {
 		return wire.Ok{Note: "set the password of " + in.Name}, s.Helm.SetPassword(ctx, actor(ctx), in.Name, in.Body.Password)
 	})
-	add(s, route{"GET", "/people/{name}/tokens", "list-tokens", tag, "List a person's tokens"}, func(ctx context.Context, in *inPerson) ([]bosman.Token, error) {
+	add(s, route{"GET", "/people/{name}/tokens", "list-tokens", tag, "List a person's tokens"}, func(ctx context.Context, in *InPerson) ([]bosman.Token, error) {
 		return list(s.Helm.Tokens(ctx, actor(ctx), in.Name))
 	})
 	add(s, route{"POST", "/people/{name}/tokens", "new-token", tag, "Make a token; its text is shown once"}, func(ctx context.Context, in *struct {
-		inPerson
+		InPerson
 		Body struct {
 			Name string `json:"name" example:"laptop" doc:"what it is for"`
 		}

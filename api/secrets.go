@@ -9,7 +9,7 @@ import (
 
 func (s *server) secrets() {
 	const tag = "secrets"
-	add(s, route{"GET", "/apps/{app}/secrets", "list-secrets", tag, "List the names of an app's secrets, never their values"}, func(ctx context.Context, in *inApp) ([]wire.Secret, error) {
+	add(s, route{"GET", "/apps/{app}/secrets", "list-secrets", tag, "List the names of an app's secrets, never their values"}, func(ctx context.Context, in *InApp) ([]wire.Secret, error) {
 		all, err := s.Helm.Secrets(ctx, actor(ctx), in.App)
 		out := make([]wire.Secret, len(all))
 		for n, v := range all {
@@ -18,7 +18,7 @@ func (s *server) secrets() {
 		return out, err
 	})
 	add(s, route{"POST", "/apps/{app}/secrets", "set-secrets", tag, "Set secrets in a scope"}, func(ctx context.Context, in *struct {
-		inApp
+		InApp
 		Body struct {
 			Scope  string            `json:"scope" example:"kind:live" doc:"build, kind:KIND or instance:NAME"`
 			Values map[string]string `json:"values"`
@@ -28,7 +28,7 @@ func (s *server) secrets() {
 			s.Helm.SetSecrets(ctx, actor(ctx), in.App, in.Body.Scope, in.Body.Values)
 	})
 	add(s, route{"DELETE", "/apps/{app}/secrets/{scope}/{name}", "remove-secret", tag, "Forget a secret"}, func(ctx context.Context, in *struct {
-		inApp
+		InApp
 		Scope string `path:"scope"`
 		Name  string `path:"name"`
 	}) (wire.Ok, error) {

@@ -162,8 +162,8 @@ func (s *server) follow(ctx context.Context, app string, after int64, out *lines
 // runs runs commands and tasks in instances.
 func (s *server) runs() {
 	const at = "/apps/{app}/instances/{instance}"
-	stream[inInstance, wire.RunOutput](s, route{"POST", at + "/run", "run", "instances", "Run a command; send {command}, then its input as lines of {data}; the answer is lines of output and at last {exit}"}, ndjson,
-		func(_ context.Context, in *inInstance, r *http.Request, w http.ResponseWriter) {
+	stream[InInstance, wire.RunOutput](s, route{"POST", at + "/run", "run", "instances", "Run a command; send {command}, then its input as lines of {data}; the answer is lines of output and at last {exit}"}, ndjson,
+		func(_ context.Context, in *InInstance, r *http.Request, w http.ResponseWriter) {
 			body := json.NewDecoder(r.Body)
 			var first wire.RunInput
 			if err := body.Decode(&first); err != nil {
@@ -173,7 +173,7 @@ func (s *server) runs() {
 			s.run(r, w, in.App, in.Instance, first, body)
 		})
 	type task struct {
-		inInstance
+		InInstance
 		Task string `path:"task"`
 	}
 	stream[task, wire.RunOutput](s, route{"POST", at + "/tasks/{task}", "run-task", "instances", "Run a task of the manifest, as run does"}, ndjson,
