@@ -34,15 +34,24 @@ var rows = []row{
 	{"steps", []string{"."}, "the durable engine must not know what a plan does"},
 	{"store", []string{"."}, "what a row means is the business of those who save it"},
 	{
-		"helm", []string{".", "access", "manifest", "secret", "source", "store"},
+		"helm",
+		[]string{".", "access", "forge", "manifest", "notify", "secret", "source", "store"},
 		"helm is permission, transaction, stage: it reaches the working stages (build, deploy, instance, edge ...) through its own interfaces",
 	},
 
 	{"api", []string{".", "api/wire", "helm"}, "handlers call helm only: a second way to a stage would be one without permission and activity"},
 	{"api/wire", []string{"."}, "the shapes that travel are shared by server and client and must drag in neither"},
 	{"api/client", []string{".", "api/wire"}, "the command line must not carry the server"},
-	{"web", []string{".", "helm", "edge/control", "edge/wall"}, "pages call helm only; of the edge they know the shapes of its traffic numbers and the wall's tokens"},
-	{"cli", []string{".", "api/client", "api/wire", "manifest"}, "commands speak to the server over its API; bosman init reads the folder it stands in"},
+	{
+		"web",
+		[]string{".", "access", "edge/control", "edge/wall", "helm"},
+		"pages call helm only; access says who logs in, and of the edge they know the shapes of its traffic numbers and the wall's tokens",
+	},
+	{
+		"cli",
+		[]string{".", "api/client", "api/wire", "manifest", "secret"},
+		"commands speak to the server over its API; what is read here is the folder of bosman init and the lines of bosman secrets import",
+	},
 	{"serve", []string{"*"}, "serve is the wiring"},
 	{"cmd/bosman", []string{"*"}, "main chooses the role of the process"},
 }
@@ -59,7 +68,7 @@ var upper = []string{"helm", "store", "web", "api", "cli", "serve", "cmd"}
 
 // forTests are the folders that only tests, and each other, may import.
 var forTests = []string{
-	"database/databasetest", "forge/forgetest", "instance/runtime/runtimetest",
+	"api/apitest", "database/databasetest", "forge/forgetest", "instance/runtime/runtimetest",
 	"internal/need", "internal/archtest", "internal/testsum", "web/internal",
 }
 
