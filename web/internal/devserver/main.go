@@ -1,0 +1,84 @@
+// Command devserver shows the pages with the data of a story, to look at them
+// while they are made: go run ./web/internal/devserver. It is not part of the
+// product.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/bosman-cd/bosman/access"
+	"github.com/bosman-cd/bosman/web"
+	"github.com/bosman-cd/bosman/web/internal/story"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	addr := flag.String("addr", "127.0.0.1:8099", "where to listen")
+	empty := flag.Bool("empty", false, "an installation without apps")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	dir, err := story.Dir()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			slog.Error("clean up", "err", err)
+		}
+	}()
+	s := story.New(time.Now())
+	s.WaitFor = "the deploy window (Mon-Fri 09:00-15:00) opens Tue 24 Nov 09:00 CET"
+	if *empty {
+		s.AppList, s.Jobs, s.Lines = nil, nil, nil
+	}
+	if err := s.WriteLogs(dir); err != nil {
+		return err
+	}
+	hash, err := access.HashPassword("correct horse")
+	if err != nil {
+		return err
+	}
+	for n := range s.Persons {
+		s.Persons[n].PasswordHash = hash
+	}
+	db, err := story.Sessions(dir)
+	if err != nil {
+		return err
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return err
+	}
+	w := web.New(web.Config{
+		Helm: s, People: story.Knows{Story: s}, Events: story.NewEvents(), Sessions: db, Logs: story.Logs{Dir: dir}, Stats: story.Stats{Now: s.Now}, Wall: key,
+		Base: "http://localhost:8080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	server := &http.Server{Addr: *addr, Handler: w, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		<-ctx.Done()
+		w.Close()
+		if err := server.Close(); err != nil {
+			slog.Error("close", "err", err)
+		}
+	}()
+	fmt.Println("http://"+*addr, "as anna, jan, maria, piotr or zofia; password: correct horse")
+	if err := server.ListenAndServe(); err != nil && err != http.ErrServerClosed {
+		return err
+	}
+	return db.Close()
+}
