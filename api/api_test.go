@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bufio"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bosman-cd/bosman/api"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -115,6 +117,7 @@ func TestWrongInput(t *testing.T) {
 		words              []string
 	}{
 		{404, "GET", "/api/v1/apps/none", "", []string{`"kind":"not-found"`}},
+		{200, "POST", at + "/instances/staging/run", `{"command":"false"}`, []string{`"exit":3`}},
 		{404, "GET", "/api/v1/apps/none/changes/c1", "", nil},
 		{404, "GET", at + "/builds/77", "", []string{"b77"}},
 		{404, "GET", at + "/builds/77/log", "", nil},
@@ -140,7 +143,7 @@ func TestWrongInput(t *testing.T) {
 	if status, text := r.ask("ola", "POST", "/api/v1/apps", "name=rms2", "Content-Type", "application/x-www-form-urlencoded"); status != 415 {
 		t.Errorf("a form: %d %s", status, text)
 	}
-	if status, text := r.ask("ola", "POST", "/api/v1/apps", `{"name":"`+strings.Repeat("x", MaxBody)+`"}`); status != 413 {
+	if status, text := r.ask("ola", "POST", "/api/v1/apps", `{"name":"`+strings.Repeat("x", api.MaxBody)+`"}`); status != 413 {
 		t.Errorf("a body too big: %d %.100s", status, text)
 	}
 }
@@ -158,7 +161,7 @@ func TestOtherSitesMayNot(t *testing.T) {
 		{403, append([]string{"Origin", "https://evil.example"}, cookie...)},
 		{403, append([]string{"Origin", "null"}, cookie...)},
 		{200, append([]string{"Sec-Fetch-Site", "same-origin"}, cookie...)},
-		{200, append([]string{"Origin", r.srv.URL}, cookie...)},
+		{200, append([]string{"Origin", r.Server.URL}, cookie...)},
 		{200, []string{"Authorization", "Bearer ola"}},
 	} {
 		status, text := r.ask("", "POST", "/api/v1/people/jan/allow", `{"role":"viewer"}`, c.header...)
@@ -173,7 +176,7 @@ func TestOtherSitesMayNot(t *testing.T) {
 
 func TestInternalFailuresAreNotShown(t *testing.T) {
 	r := newRig(t)
-	if err := r.helm.Store.DB().Close(); err != nil {
+	if err := r.Helm.Store.DB().Close(); err != nil {
 		t.Fatal(err)
 	}
 	text := r.want(500, "ola", "GET", "/api/v1/apps", "", `"kind":"internal"`, `"request"`)
@@ -239,7 +242,7 @@ func TestRunCarriesBothWays(t *testing.T) {
 func TestHangingUpEndsTheCommand(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "POST", r.srv.URL+at+"/instances/staging/run", strings.NewReader(`{"command":"hang"}`))
+	req, err := http.NewRequestWithContext(ctx, "POST", r.Server.URL+at+"/instances/staging/run", strings.NewReader(`{"command":"hang"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,12 +259,12 @@ func TestHangingUpEndsTheCommand(t *testing.T) {
 	if err := resp.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r.srv.Close() // waits for the handler, which waits for the command
+	r.Server.Close() // waits for the handler, which waits for the command
 }
 
 func TestLogs(t *testing.T) {
 	r := newRig(t)
-	r.log(r.Instance("rms", "staging"), "one", "two", "three")
+	r.Log(r.Instance("rms", "staging"), "one", "two", "three")
 	text := r.want(200, "jan", "GET", at+"/instances/staging/log", "")
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) != 3 {
@@ -292,11 +295,11 @@ func jsonNumber(n int64) string {
 func TestAFollowedBuildLogEndsWithTheBuild(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	b := bosman.Build{App: "rms", Number: 1, Branch: "main", State: bosman.BuildRunning}
-	if err := r.helm.Store.SaveBuild(ctx, b); err != nil {
+	if err := r.Helm.Store.SaveBuild(ctx, b); err != nil {
 		t.Fatal(err)
 	}
-	r.log(r.Build("rms", 1), "first")
-	req, err := http.NewRequestWithContext(ctx, "GET", r.srv.URL+at+"/builds/1/log?follow=true", nil)
+	r.Log(r.Build("rms", 1), "first")
+	req, err := http.NewRequestWithContext(ctx, "GET", r.Server.URL+at+"/builds/1/log?follow=true", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,13 +320,13 @@ func TestAFollowedBuildLogEndsWithTheBuild(t *testing.T) {
 	if got := next(); got != "first" {
 		t.Fatalf("first line: %q", got)
 	}
-	r.log(r.Build("rms", 1), "second")
+	r.Log(r.Build("rms", 1), "second")
 	if got := next(); got != "second" {
 		t.Fatalf("second line: %q", got)
 	}
-	r.log(r.Build("rms", 1), "last")
+	r.Log(r.Build("rms", 1), "last")
 	b.State = bosman.BuildGreen
-	if err := r.helm.Store.SaveBuild(ctx, b); err != nil {
+	if err := r.Helm.Store.SaveBuild(ctx, b); err != nil {
 		t.Fatal(err)
 	}
 	if got := next(); got != "last" {

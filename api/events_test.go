@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bufio"
@@ -12,7 +12,7 @@ import (
 // listen opens the stream of events and gives a function for the next one.
 func (r *rig) listen(who, query, last string) (next func() (id, kind, data string)) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.srv.URL+"/api/v1/events"+query, nil)
+	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.Server.URL+"/api/v1/events"+query, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -51,14 +51,14 @@ func (r *rig) listen(who, query, last string) (next func() (id, kind, data strin
 
 func (r *rig) happens(app string, kind bosman.EventKind, subject string) {
 	r.t.Helper()
-	if err := r.helm.Store.AppendEvent(r.t.Context(), bosman.Event{App: app, Kind: kind, Subject: subject}); err != nil {
+	if err := r.Helm.Store.AppendEvent(r.t.Context(), bosman.Event{App: app, Kind: kind, Subject: subject}); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 func TestEventsAreHeardAsTheyHappen(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.helm.AddApp(t.Context(), bosman.Actor{Person: "ola"}, "other"); err != nil {
+	if _, err := r.Helm.AddApp(t.Context(), bosman.Actor{Person: "ola"}, "other"); err != nil {
 		t.Fatal(err)
 	}
 	all, ewa, one := r.listen("ola", "", ""), r.listen("ewa", "", ""), r.listen("ola", "?app=rms", "")

@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/bosman-cd/bosman/api"
 )
 
 var update = flag.Bool("update", false, "renew the golden file")
@@ -17,7 +19,7 @@ const golden = "openapi.json"
 func document(t *testing.T) []byte {
 	t.Helper()
 	w := httptest.NewRecorder()
-	New(Config{}).ServeHTTP(w, httptest.NewRequest("GET", "/api/openapi.json", nil))
+	api.New(api.Config{}).ServeHTTP(w, httptest.NewRequest("GET", "/api/openapi.json", nil))
 	if w.Code != 200 {
 		t.Fatalf("openapi.json: %d %s", w.Code, w.Body)
 	}

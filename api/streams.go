@@ -203,6 +203,10 @@ func (s *server) run(r *http.Request, w http.ResponseWriter, app, instance strin
 		s.refuse(w, r, err)
 		return
 	}
+	open := r.ContentLength < 0 // input may come as long as the command runs
+	if open {
+		w.Header().Set("Connection", "close")
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stdin, feed := io.Pipe()
@@ -217,11 +221,9 @@ func (s *server) run(r *http.Request, w http.ResponseWriter, app, instance strin
 	}()
 	exit, err := s.Helm.RunCommand(ctx, actor(ctx), app, instance, first.Command, stdin, part{out, "stdout"}, part{out, "stderr"})
 	_ = stdin.Close() // never fails; whoever pours gets io.ErrClosedPipe
-	// What the caller still sends is not for anybody.
-	if err := out.rc.SetReadDeadline(time.Now()); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := out.endInput(fed, open); err != nil {
 		s.Log.Warn("a caller's input cannot be ended", "err", err)
 	}
-	<-fed
 	switch {
 	case err != nil && !out.wrote():
 		s.refuse(w, r, err)
@@ -231,6 +233,24 @@ func (s *server) run(r *http.Request, w http.ResponseWriter, app, instance strin
 	default:
 		_ = out.send(wire.RunOutput{Exit: &exit}) // the caller may have hung up
 	}
+}
+
+// endInput waits until fed is closed: what the caller still sends is for
+// nobody. A connection whose reading was broken off carries no other request.
+func (l *lines) endInput(fed <-chan struct{}, open bool) error {
+	grace := time.Now()
+	if !open {
+		grace = grace.Add(writeWait) // it is little and on its way
+	}
+	err := l.rc.SetReadDeadline(grace)
+	<-fed
+	if err == nil && !open {
+		err = l.rc.SetReadDeadline(time.Time{})
+	}
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
 }
 
 // pour passes the caller's input on until it ends.

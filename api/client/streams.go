@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -245,19 +246,21 @@ func (c *Client) Run(ctx context.Context, app, instance, command, task string, s
 	if task != "" {
 		path = at("apps", app, "instances", instance, "tasks", task)
 	}
-	body, feed := io.Pipe()
-	fed := make(chan struct{})
-	go func() {
-		defer close(fed)
-		_ = feed.CloseWithError(feedInput(feed, command, task, stdin)) // never fails
-	}()
-	// A terminal's Read cannot be broken off, so nobody waits for who reads it.
-	defer func() {
-		_ = body.Close()
-		if stdin == nil {
-			<-fed
+	var first bytes.Buffer
+	if task == "" {
+		if err := json.NewEncoder(&first).Encode(wire.RunInput{Command: command}); err != nil {
+			return 0, err
 		}
-	}()
+	}
+	var body io.Reader = &first
+	if stdin != nil {
+		pipe, feed := io.Pipe()
+		// A terminal's Read cannot be broken off, so nobody waits for who
+		// reads it; it ends with its next read.
+		go func() { _ = feed.CloseWithError(feedInput(feed, &first, stdin)) }() // never fails
+		defer func() { _ = pipe.Close() }()                                     // never fails
+		body = pipe
+	}
 	resp, err := c.send(ctx, http.MethodPost, path, "application/x-ndjson", body, nil)
 	if err != nil {
 		return 0, err
@@ -284,16 +287,11 @@ func (c *Client) Run(ctx context.Context, app, instance, command, task string, s
 	return exit, err
 }
 
-func feedInput(w io.Writer, command, task string, stdin io.Reader) error {
+func feedInput(w io.Writer, first io.Reader, stdin io.Reader) error {
+	if _, err := io.Copy(w, first); err != nil {
+		return err
+	}
 	out := json.NewEncoder(w)
-	if task == "" {
-		if err := out.Encode(wire.RunInput{Command: command}); err != nil {
-			return err
-		}
-	}
-	if stdin == nil {
-		return nil
-	}
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := stdin.Read(buf)
