@@ -13,10 +13,10 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/deploy"
+	"github.com/bosman-cd/bosman/edge/control"
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/instance/runtime"
-	"github.com/bosman-cd/bosman/instance/runtime/process"
 	"github.com/bosman-cd/bosman/internal/logfile"
 	"github.com/bosman-cd/bosman/problem"
 )
@@ -28,7 +28,8 @@ type instances struct {
 	records   *records
 	helm      *helm.Helm
 	databases *databases
-	driver    *process.Driver
+	driver    *sets
+	edge      *control.Client
 	sup       *instance.Supervisor
 	addresses *addresses
 	mail      func() instance.Mail
@@ -119,6 +120,7 @@ func (n *instances) Start(ctx context.Context, l deploy.Launch) error {
 	if err != nil || len(s.Processes) == 0 {
 		return err
 	}
+	n.driver.want(s.ID)
 	_, err = n.sup.Start(ctx, s)
 	return err
 }
@@ -229,10 +231,11 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 		if i.Operation != 0 {
 			busy[i.App+"."+i.Name+"."] = true
 		}
-		if i.Release == 0 || i.Stopped || i.ProcessID == "" || i.Operation != 0 {
-			continue
+		parts, err := n.serving(ctx, i)
+		if err != nil && ctx.Err() == nil { // nobody can say: what runs of it goes on
+			n.log.Warn("what an instance serves with is not known", "app", i.App, "instance", i.Name, "err", err)
 		}
-		for id, part := range map[string]deploy.Part{i.ProcessID: deploy.PartWeb, deploy.WorkID(i.ProcessID): deploy.PartWork} {
+		for id, part := range parts {
 			s, _, _, err := n.spec(ctx, deploy.Launch{Instance: i, Release: i.Release, ID: id, Part: part})
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()

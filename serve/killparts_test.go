@@ -182,7 +182,7 @@ func (w *world) powerCut() {
 	})
 }
 
-// up starts a serve of its own process for w to be killed with all the rest,
+// cut starts a serve of its own process for w to be killed with all the rest,
 // after asking for an operation if there are words, and waits for ready.
 func (w *world) cut(ready func(*world) bool, words ...string) {
 	w.t.Helper()

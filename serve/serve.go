@@ -150,12 +150,13 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.databases = newDatabases(s.opt.Data, s.records, s.log)
+	s.edge = control.New(s.path("run", "edge.sock"))
+	all := newSets(driver)
 	s.instances = &instances{
-		data: s.opt.Data, records: s.records, databases: s.databases, driver: driver, sup: instance.NewSupervisor(driver, s.log),
+		data: s.opt.Data, records: s.records, databases: s.databases, driver: all, edge: s.edge, sup: instance.NewSupervisor(all, s.log),
 		addresses: s.addresses, mail: func() instance.Mail { return s.mail }, log: s.log,
 	}
 	s.databases.instances = s.instances
-	s.edge = control.New(s.path("run", "edge.sock"))
 	s.routes = &routes{instances: s.instances, edge: s.edge, firstPort: s.opt.PortPerInst}
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
