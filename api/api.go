@@ -176,6 +176,11 @@ func add[I, O any](s *server, r route, f func(context.Context, *I) (O, error)) {
 	huma.Register(s.api, huma.Operation{
 		Method: r.method, Path: "/api/v1" + r.path, OperationID: r.id, Summary: r.summary, Tags: []string{r.tag}, MaxBodyBytes: MaxBody,
 	}, func(ctx context.Context, in *I) (*output[O], error) {
+		if of, ok := any(in).(interface{ app() string }); ok && r.method == http.MethodGet {
+			if _, err := s.Helm.App(ctx, actor(ctx), of.app()); err != nil { // a listing of no app is not an empty one
+				return nil, problemOf(ctx, s.Log, err)
+			}
+		}
 		if r.method != http.MethodGet {
 			ctx = context.WithoutCancel(ctx)
 		}
@@ -199,6 +204,8 @@ func list[T any](all []T, err error) ([]T, error) {
 type InApp struct {
 	App string `path:"app" example:"rms"`
 }
+
+func (i *InApp) app() string { return i.App }
 
 // Capped is how many rows a listing gives.
 type Capped struct {

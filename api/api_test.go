@@ -117,6 +117,8 @@ func TestWrongInput(t *testing.T) {
 		words              []string
 	}{
 		{404, "GET", "/api/v1/apps/none", "", []string{`"kind":"not-found"`}},
+		{404, "GET", "/api/v1/apps/none/builds", "", nil},
+		{404, "GET", "/api/v1/apps/none/secrets", "", nil},
 		{200, "POST", at + "/instances/staging/run", `{"command":"false"}`, []string{`"exit":3`}},
 		{404, "GET", "/api/v1/apps/none/changes/c1", "", nil},
 		{404, "GET", at + "/builds/77", "", []string{"b77"}},

@@ -55,9 +55,6 @@ func (s *server) apps() {
 		return out, err
 	})
 	add(s, route{"GET", "/apps/{app}/policy", "get-policy", tag, "What holds for live, and what main would loosen"}, func(ctx context.Context, in *InApp) (wire.LivePolicy, error) {
-		if _, err := s.Helm.App(ctx, actor(ctx), in.App); err != nil {
-			return wire.LivePolicy{}, err
-		}
 		p, err := s.Helm.Policy(ctx, in.App, bosman.KindLive)
 		if err != nil {
 			return wire.LivePolicy{}, err
@@ -69,9 +66,6 @@ func (s *server) apps() {
 		return wire.Ok{Note: "main's policy for live holds now"}, s.Helm.ConfirmPolicy(ctx, actor(ctx), in.App)
 	})
 	add(s, route{"GET", "/apps/{app}/tasks", "list-tasks", tag, "The named commands of main's manifest"}, func(ctx context.Context, in *InApp) ([]wire.Task, error) {
-		if _, err := s.Helm.App(ctx, actor(ctx), in.App); err != nil {
-			return nil, err
-		}
 		m, err := s.Helm.Manifest(ctx, in.App)
 		if err != nil {
 			return nil, err

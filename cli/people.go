@@ -139,7 +139,7 @@ func (c *peopleEnableCmd) Run(e *env) error {
 }
 
 type atHandCmd struct {
-	For time.Duration `arg:"" optional:"" help:"How long: 4h; 0s ends it. Without it: who is at hand."`
+	For *time.Duration `arg:"" optional:"" help:"How long: 4h; 0s ends it. Without it: who is at hand."`
 }
 
 // Help gives examples.
@@ -149,8 +149,8 @@ func (atHandCmd) Help() string {
 
 // Run sets or lists it.
 func (c *atHandCmd) Run(e *env) error {
-	if c.For != 0 {
-		ok, err := e.server().SetAtHand(e.ctx, e.now().Add(c.For))
+	if c.For != nil {
+		ok, err := e.server().SetAtHand(e.ctx, e.now().Add(*c.For))
 		return e.noted(ok, err, "%s", ok.Note)
 	}
 	all, err := e.server().AtHand(e.ctx)
