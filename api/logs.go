@@ -54,8 +54,8 @@ func (s *server) logs() {
 				return o.State.Final(), err
 			}
 			path, during := s.Logs.Operation(in.App, in.N), span{}
-			if path == "" {
-				path, during = s.Logs.Instance(in.App, o.Instance), span{from: o.StartedAt, to: o.EndedAt}
+			if whole := s.Logs.Instance(in.App, o.Instance); path == "" || path == whole {
+				path, during = whole, span{from: o.StartedAt, to: o.EndedAt}
 				if o.StartedAt.IsZero() {
 					during.from = time.Now()
 				}
