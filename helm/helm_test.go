@@ -381,6 +381,29 @@ func TestConflictsAndSendBack(t *testing.T) {
 	}
 }
 
+// A change that could be merged conflicts once main has moved, and no more
+// once main has moved back.
+func TestMainMovesUnderAChange(t *testing.T) {
+	r := newRig(t)
+	r.git(r.work, "checkout", "-q", "-b", "feature")
+	r.write("app.py", "two\n")
+	r.commit("two")
+	r.push("feature")
+	for _, c := range []struct {
+		text string
+		want []string
+	}{{"three\n", []string{"app.py"}}, {"one\n", nil}} {
+		r.git(r.work, "checkout", "-q", "main")
+		r.write("app.py", c.text)
+		r.commit("main is " + strings.TrimSpace(c.text))
+		r.push("main")
+		change, err := r.Store.Change(t.Context(), "rms", 1)
+		if err != nil || !slices.Equal(change.Conflicts, c.want) {
+			t.Errorf("with %q on main the change conflicts in %v, want %v (%v)", c.text, change.Conflicts, c.want, err)
+		}
+	}
+}
+
 func TestMergeWaitsForTheNewMergeResult(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	anna := bosman.Actor{Person: "anna"}

@@ -129,8 +129,15 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 	if err != nil {
 		return err
 	}
+	if len(open) == 0 {
+		return nil
+	}
+	main, err := repo.Resolve(ctx, "refs/heads/"+a.MainBranch)
+	if err != nil {
+		return err
+	}
 	for _, c := range open {
-		m, err := repo.MergeResult(ctx, a.MainBranch, c.Head, "Merge "+c.Branch)
+		m, err := repo.MergeResult(ctx, main, c.Head, "Merge "+c.Branch)
 		if err != nil {
 			h.Log.Warn("a change cannot be merged with main", "app", app, "change", c.Number, "err", err)
 			continue
