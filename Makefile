@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 tool := go tool -modfile=tools/go.mod
+version = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: help
 help: ## this list
@@ -17,7 +18,7 @@ deps: ## install the Debian packages that are missing (asks first)
 .PHONY: build
 build: ## bin/bosman
 	@mkdir -p bin
-	go build -trimpath -o bin/bosman ./cmd/bosman
+	go build -trimpath -ldflags '-X main.version=$(version)' -o bin/bosman ./cmd/bosman
 
 .PHONY: demo
 demo: deps build ## Bosman with an application, from nothing to a revert (ONCE=1: play the story and exit)

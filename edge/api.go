@@ -28,7 +28,9 @@ func (e *Edge) takeControl() error {
 	if err != nil {
 		return bosman.Unavailable("the control socket cannot be made").Because(err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
 	err = e.locked(func() error {
 		if err := os.Chmod(temp, 0o600); err != nil {
 			return err

@@ -146,7 +146,7 @@ func (c *cache) get(key string, produce func() ([]byte, error)) ([]byte, error) 
 	} else {
 		c.order.MoveToFront(el)
 	}
-	it := el.Value.(*cached)
+	it := el.Value.(*cached) //nolint:errcheck // the list holds nothing else
 	c.mu.Unlock()
 	it.once.Do(func() {
 		it.data, it.err = produce()
@@ -174,7 +174,7 @@ func (c *cache) keep(it *cached) {
 }
 
 func (c *cache) drop(el *list.Element) {
-	it := c.order.Remove(el).(*cached)
+	it := c.order.Remove(el).(*cached) //nolint:errcheck // the list holds nothing else
 	delete(c.items, it.key)
 	c.size -= it.size
 }

@@ -195,8 +195,10 @@ func (e *Edge) handOver(w http.ResponseWriter, r *http.Request, f *flight, a *ac
 }
 
 // kept are the headers of the application's answer that go with the file.
-var kept = []string{"Content-Type", "Content-Disposition", "Content-Language", "Cache-Control", "Expires", "Set-Cookie", "Vary",
-	"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Bosman-Release", "X-Robots-Tag"}
+var kept = []string{
+	"Content-Type", "Content-Disposition", "Content-Language", "Cache-Control", "Expires", "Set-Cookie", "Vary",
+	"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Bosman-Release", "X-Robots-Tag",
+}
 
 func (e *Edge) privateFile(w http.ResponseWriter, r *http.Request, f *flight, folder, name string, from http.Header) error {
 	root, err := os.OpenRoot(folder)

@@ -273,7 +273,7 @@ func TestAnswerBeforeTheBodyEnds(t *testing.T) {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil { // net/http would wait for the body first
 			t.Error(err)
 		}
-		http.Error(w, "too large", 413)
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	})
 	r.put(route(up, 1, 1))
 	c, err := net.Dial("tcp", r.addr)

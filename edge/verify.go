@@ -72,7 +72,7 @@ func (e *Edge) health(ctx context.Context, t *target, r control.Route) string {
 	if len(r.Hosts) > 0 {
 		req.Host = r.Hosts[0]
 	}
-	resp, err := t.transport.RoundTrip(req)
+	resp, err := t.transport.RoundTrip(req) //nolint:bodyclose // shut closes it
 	if err != nil {
 		return reason(err)
 	}

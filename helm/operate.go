@@ -238,7 +238,7 @@ func (h *Helm) lastDeployment(ctx context.Context, i bosman.Instance) (bosman.Op
 	return bosman.Operation{}, nil
 }
 
-// Restart, Stop and Start act on an instance's processes.
+// Restart restarts an instance's processes, one set beside the other.
 func (h *Helm) Restart(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error) {
 	return h.simple(ctx, a, app, instance, bosman.PlanRestart, bosman.MayOperate)
 }

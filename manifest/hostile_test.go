@@ -10,8 +10,16 @@ import (
 // is in it: without the caps some of these take minutes.
 func TestHostileFiles(t *testing.T) {
 	for _, c := range []struct{ part, want string }{
-		{"[", "too many brackets"}, {"{a: ", "too many brackets"}, {"[ \n", "3,000 lines"}, {"- ", "list marks"}, {"? ", "list marks"},
-		{"&a ", "list marks"}, {"!!map ", "list marks"}, {"#\n", "3,000 lines"}, {"a: b\n", "3,000 lines"}, {"a", "expected keys"},
+		{"[", "too many brackets"},
+		{"{a: ", "too many brackets"},
+		{"[ \n", "3,000 lines"},
+		{"- ", "list marks"},
+		{"? ", "list marks"},
+		{"&a ", "list marks"},
+		{"!!map ", "list marks"},
+		{"#\n", "3,000 lines"},
+		{"a: b\n", "3,000 lines"},
+		{"a", "expected keys"},
 	} {
 		text := strings.Repeat(c.part, 100_000)[:100_000]
 		start := time.Now()

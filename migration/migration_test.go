@@ -149,21 +149,27 @@ func TestCollisions(t *testing.T) {
 			},
 		},
 		{
-			"stale", tree{at("0004_c"): mig("0003_y"), at("0005_d"): mig("0004_c")},
+			"stale",
+			tree{at("0004_c"): mig("0003_y"), at("0005_d"): mig("0004_c")},
 			map[int]tree{12: {at("0004_a"): mig("0003_y")}},
 			map[int][]string{12: {"c12 is stale: 0004_a follows shop.0003_y, but main already has 0004_c there"}},
 		},
 		{
-			"a merge migration clears it", tree{at("0004_c"): mig("0003_y")},
-			map[int]tree{12: {at("0004_a"): mig("0003_y"), at("0004_c"): mig("0003_y"), at("0005_merge"): mig("0004_a", "0004_c")}}, nil,
+			"a merge migration clears it",
+			tree{at("0004_c"): mig("0003_y")},
+			map[int]tree{12: {at("0004_a"): mig("0003_y"), at("0004_c"): mig("0003_y"), at("0005_merge"): mig("0004_a", "0004_c")}},
+			nil,
 		},
 		{
-			"chained over main's", tree{at("0004_c"): mig("0003_y")},
-			map[int]tree{12: {at("0005_a"): mig("0003_y", "0004_c")}}, nil,
+			"chained over main's",
+			tree{at("0004_c"): mig("0003_y")},
+			map[int]tree{12: {at("0005_a"): mig("0003_y", "0004_c")}},
+			nil,
 		},
 		{
 			"stacked changes", nil,
-			map[int]tree{12: {at("0004_a"): mig("0003_y")}, 15: {at("0004_a"): mig("0003_y"), at("0005_b"): mig("0004_a")}}, nil,
+			map[int]tree{12: {at("0004_a"): mig("0003_y")}, 15: {at("0004_a"): mig("0003_y"), at("0005_b"): mig("0004_a")}},
+			nil,
 		},
 		{
 			"a stacked change and a third", nil,
@@ -192,7 +198,8 @@ func TestCollisions(t *testing.T) {
 		},
 		{
 			"other apps share a parent", nil,
-			map[int]tree{12: {"rms/a/migrations/0001_i.py": mig("0003_y")}, 15: {"rms/b/migrations/0001_i.py": mig("0003_y")}}, nil,
+			map[int]tree{12: {"rms/a/migrations/0001_i.py": mig("0003_y")}, 15: {"rms/b/migrations/0001_i.py": mig("0003_y")}},
+			nil,
 		},
 		{
 			"two begin an app", nil,
@@ -207,12 +214,14 @@ func TestCollisions(t *testing.T) {
 			map[int]tree{
 				12: {at("0001_squashed_0003_y"): squash(nil, "0001_initial", "0002_x", "0003_y")},
 				15: {at("0004_a"): mig("0003_y")},
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"one follows the squash, one what it replaces",
 			tree{at("0001_squashed_0003_y"): squash(nil, "0001_initial", "0002_x", "0003_y"), at("0004_c"): mig("0001_squashed_0003_y")},
-			map[int]tree{12: {at("0005_a"): mig("0004_c")}}, nil,
+			map[int]tree{12: {at("0005_a"): mig("0004_c")}},
+			nil,
 		},
 		{
 			"a parent that is nowhere", nil,
@@ -221,11 +230,14 @@ func TestCollisions(t *testing.T) {
 		},
 		{
 			"a rewritten one", nil,
-			map[int]tree{12: {at("0003_y"): "", at("0003_z"): mig("0002_x")}}, nil,
+			map[int]tree{12: {at("0003_y"): "", at("0003_z"): mig("0002_x")}},
+			nil,
 		},
 		{
-			"main deleted its own meanwhile", tree{at("0003_y"): ""},
-			map[int]tree{12: {at("0003_y"): "", at("0003_z"): mig("0002_x")}}, nil,
+			"main deleted its own meanwhile",
+			tree{at("0003_y"): ""},
+			map[int]tree{12: {at("0003_y"): "", at("0003_z"): mig("0002_x")}},
+			nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,26 +24,44 @@ func TestReadSamples(t *testing.T) {
 		{name: "lab", reports: bosman.Reports{JUnit: "lab-junit.xml"}, passed: 10, failed: 6},
 		{name: "go test", reports: bosman.Reports{JUnit: "gotest.json"}, passed: 15},
 		{name: "flake8 clean", reports: bosman.Reports{Lint: "flake8.txt"}},
-		{name: "flake8", reports: bosman.Reports{Lint: "flake8-isolated.txt"}, findings: 60,
-			first: bosman.Finding{Path: "reviews/apps/library/forms.py", Line: 11, Column: 80, Code: "E501", Severity: "warning", Message: "line too long (96 > 79 characters)", Tool: "flake8"}},
-		{name: "pylint", reports: bosman.Reports{Lint: "pylint.txt"}, findings: 9,
-			first: bosman.Finding{Path: "reviews/apps/reviews/decorators.py", Line: 16, Column: 17, Code: "raise-missing-from", Severity: "warning", Message: "Consider explicitly re-raising using 'except Exception as exc' and 'raise Http404 from exc'", Tool: "pylint"}},
-		{name: "pylint parseable", reports: bosman.Reports{Lint: "pylint-parseable.txt"}, findings: 55,
-			first: bosman.Finding{Path: "reviews/apps/invites/forms.py", Line: 54, Code: "no-member", Severity: "error", Message: "Class 'Invite' has no 'objects' member", Tool: "pylint"}},
+		{
+			name: "flake8", reports: bosman.Reports{Lint: "flake8-isolated.txt"}, findings: 60,
+			first: bosman.Finding{Path: "reviews/apps/library/forms.py", Line: 11, Column: 80, Code: "E501", Severity: "warning", Message: "line too long (96 > 79 characters)", Tool: "flake8"},
+		},
+		{
+			name: "pylint", reports: bosman.Reports{Lint: "pylint.txt"}, findings: 9,
+			first: bosman.Finding{Path: "reviews/apps/reviews/decorators.py", Line: 16, Column: 17, Code: "raise-missing-from", Severity: "warning", Message: "Consider explicitly re-raising using 'except Exception as exc' and 'raise Http404 from exc'", Tool: "pylint"},
+		},
+		{
+			name: "pylint parseable", reports: bosman.Reports{Lint: "pylint-parseable.txt"}, findings: 55,
+			first: bosman.Finding{Path: "reviews/apps/invites/forms.py", Line: 54, Code: "no-member", Severity: "error", Message: "Class 'Invite' has no 'objects' member", Tool: "pylint"},
+		},
 		{name: "pylint json", reports: bosman.Reports{Lint: "pylint.json"}, findings: 20},
-		{name: "eslint", reports: bosman.Reports{Lint: "eslint.json"}, findings: 11,
-			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined.", Tool: "eslint"}},
-		{name: "checkstyle", reports: bosman.Reports{Lint: "eslint-checkstyle.xml"}, findings: 11,
-			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined.", Tool: "eslint"}},
-		{name: "stylish", reports: bosman.Reports{Lint: "eslint-stylish.txt"}, findings: 11,
-			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined", Tool: "eslint"}},
-		{name: "staticcheck json", reports: bosman.Reports{Lint: "staticcheck.json"}, findings: 2,
-			first: bosman.Finding{Path: "srv/apps/scdir/main.go", Line: 3, Column: 26, Code: "SA5009", Severity: "error", Message: "Printf format %d has arg #1 of wrong type string", Tool: "staticcheck"}},
-		{name: "sarif", reports: bosman.Reports{Lint: "staticcheck.sarif"}, findings: 2,
-			first: bosman.Finding{Path: "main.go", Line: 3, Column: 26, Code: "SA5009", Severity: "warning", Message: "Printf format %d has arg #1 of wrong type string", Tool: "staticcheck"}},
+		{
+			name: "eslint", reports: bosman.Reports{Lint: "eslint.json"}, findings: 11,
+			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined.", Tool: "eslint"},
+		},
+		{
+			name: "checkstyle", reports: bosman.Reports{Lint: "eslint-checkstyle.xml"}, findings: 11,
+			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined.", Tool: "eslint"},
+		},
+		{
+			name: "stylish", reports: bosman.Reports{Lint: "eslint-stylish.txt"}, findings: 11,
+			first: bosman.Finding{Path: "srv/apps/wp/expanding.js", Line: 7, Column: 39, Code: "no-undef", Severity: "error", Message: "'define' is not defined", Tool: "eslint"},
+		},
+		{
+			name: "staticcheck json", reports: bosman.Reports{Lint: "staticcheck.json"}, findings: 2,
+			first: bosman.Finding{Path: "srv/apps/scdir/main.go", Line: 3, Column: 26, Code: "SA5009", Severity: "error", Message: "Printf format %d has arg #1 of wrong type string", Tool: "staticcheck"},
+		},
+		{
+			name: "sarif", reports: bosman.Reports{Lint: "staticcheck.sarif"}, findings: 2,
+			first: bosman.Finding{Path: "main.go", Line: 3, Column: 26, Code: "SA5009", Severity: "warning", Message: "Printf format %d has arg #1 of wrong type string", Tool: "staticcheck"},
+		},
 		{name: "staticcheck", reports: bosman.Reports{Lint: "staticcheck.txt"}, findings: 2},
-		{name: "go vet", reports: bosman.Reports{Lint: "govet.txt"}, findings: 2,
-			first: bosman.Finding{Path: "vetbad.go", Line: 3, Column: 51, Severity: "warning", Message: "self-assignment of a"}},
+		{
+			name: "go vet", reports: bosman.Reports{Lint: "govet.txt"}, findings: 2,
+			first: bosman.Finding{Path: "vetbad.go", Line: 3, Column: 51, Severity: "warning", Message: "self-assignment of a"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := Read("testdata", c.reports)

@@ -143,10 +143,16 @@ func flock(f *os.File, how int) error {
 	}
 }
 
+// removed says whether an open file has no name any more.
+func removed(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}
+
 // place makes w.f the segment to append to. Called with the lock held.
 func (w *Writer) place() error {
 	if w.f != nil {
-		if st, err := w.f.Stat(); err != nil || st.Sys().(*syscall.Stat_t).Nlink == 0 {
+		if st, err := w.f.Stat(); err != nil || removed(st) {
 			w.drop() // somebody removed it
 		}
 	}
