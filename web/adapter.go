@@ -121,6 +121,8 @@ func waits(c helm.ChangeView) string {
 		return ""
 	}
 	switch {
+	case c.Trust == bosman.TrustStranger:
+		return "somebody of the team to read it and take it over"
 	case len(c.Conflicts) > 0:
 		return "its author: it conflicts with main"
 	case c.Blocked != "":

@@ -152,3 +152,16 @@ func (v View) accepted() bool {
 	}
 	return false
 }
+
+// open is the address of the reader's own instance, if it shows the change.
+func (v View) open() string {
+	if !v.Tried || len(v.TryOn) == 0 {
+		return ""
+	}
+	for _, o := range v.On {
+		if o.Instance.Name == v.TryOn[0] && ui.WebURL(o.Instance.URL) {
+			return o.Instance.URL
+		}
+	}
+	return ""
+}

@@ -297,7 +297,7 @@ func Page(v View) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = road.Track(v.Road).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = road.Steps(v.Road).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -10,8 +10,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman/access"
@@ -29,6 +32,7 @@ func main() {
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8099", "where to listen")
 	empty := flag.Bool("empty", false, "an installation without apps")
+	as := flag.String("as", "", "be logged in as this person")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -68,7 +72,11 @@ func run() error {
 		Helm: s, People: story.Knows{Story: s}, Events: story.NewEvents(), Sessions: db, Logs: story.Logs{Dir: dir}, Stats: story.Stats{Now: s.Now}, Wall: key,
 		Base: "http://localhost:8080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
-	server := &http.Server{Addr: *addr, Handler: w, ReadHeaderTimeout: 10 * time.Second}
+	handler, err := loggedIn(w, *as)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Addr: *addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()
 		w.Close()
@@ -81,4 +89,24 @@ func run() error {
 		return err
 	}
 	return db.Close()
+}
+
+// loggedIn gives every request the cookie of a person who logged in.
+func loggedIn(h http.Handler, name string) (http.Handler, error) {
+	if name == "" {
+		return h, nil
+	}
+	body := strings.NewReader(url.Values{"name": {name}, "password": {"correct horse"}}.Encode())
+	r := httptest.NewRequest(http.MethodPost, "/login", body)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer := httptest.NewRecorder()
+	h.ServeHTTP(answer, r)
+	cookies := answer.Result().Cookies()
+	if len(cookies) == 0 {
+		return nil, fmt.Errorf("%s could not log in: %s", name, answer.Result().Status)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Cookie", cookies[0].Name+"="+cookies[0].Value)
+		h.ServeHTTP(w, r)
+	}), nil
 }

@@ -272,6 +272,7 @@ func (s *Story) changes(ago before) {
 	c = add(27, "page-size", "Fifty candidates on a page", "Piotr Zając", 7*hour, road([6]bosman.StationState{f, w, w, f, w, w}, [6]string{"conflicts with main", "", "", "conflicts with main in candidates/views.py"}, none, ago(7*hour)))
 	c.Conflicts = []string{"candidates/views.py", "candidates/tests/test_list.py"}
 	c = add(28, "typo", "Mend a typo in the README", "a-stranger", 9*hour, road([6]bosman.StationState{g, w, w, w, w, w}, [6]string{"214 passed"}, none, ago(9*hour)))
+	c.Build = &bosman.Build{App: rms, Number: 409, Change: 28, State: bosman.BuildGreen}
 	c.Fork, c.Trust = "a-stranger", bosman.TrustStranger
 	merged := func(v *helm.ChangeView, release int, who string, at time.Time) {
 		v.State, v.Merged, v.MergedBy, v.MergedAt = bosman.ChangeMerged, hash(release), who, at
