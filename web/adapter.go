@@ -194,7 +194,7 @@ func (a adapter) Deployment(ctx context.Context, who bosman.Actor, app string, n
 	v.MayCancel = op.State == bosman.OpQueued && a.May(ctx, who, bosman.MayDeploy, app, kind)
 	path := a.w.cfg.Logs.Operation(app, n)
 	v.HasLog = path != ""
-	v.Log, v.LogFrom, err = tail(path, 200)
+	v.Log, v.LogFrom, err = tail(path, 200, world{a.w}.Zone(ctx, app))
 	v.HasLog = v.HasLog && len(v.Log) > 0
 	return v, err
 }

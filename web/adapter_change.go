@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/helm"
@@ -146,13 +147,13 @@ func (a buildReader) Build(ctx context.Context, who bosman.Actor, app string, n 
 	path := a.w.cfg.Logs.Build(app, n)
 	if b.State.Final() && len(b.Steps) > 0 {
 		for _, s := range b.Steps {
-			l, err := stepLog(path, s)
+			l, err := stepLog(path, s, world{a.w}.Zone(ctx, app))
 			if err != nil {
 				return v, err
 			}
 			v.Logs = append(v.Logs, l)
 		}
-	} else if v.Tail, v.From, err = tail(path, stepLines); err != nil {
+	} else if v.Tail, v.From, err = tail(path, stepLines, world{a.w}.Zone(ctx, app)); err != nil {
 		return v, err
 	}
 	others, err := a.Builds(ctx, who, app, b.Change, 40)
@@ -168,7 +169,7 @@ func (a buildReader) Build(ctx context.Context, who bosman.Actor, app string, n 
 }
 
 // stepLog reads the end of what a step said.
-func stepLog(path string, s bosman.BuildStep) (build.StepLog, error) {
+func stepLog(path string, s bosman.BuildStep, zone *time.Location) (build.StepLog, error) {
 	var out build.StepLog
 	if path == "" || s.LogTo <= s.LogFrom {
 		return out, nil
@@ -186,7 +187,7 @@ func stepLog(path string, s bosman.BuildStep) (build.StepLog, error) {
 			if l.Offset >= s.LogTo {
 				break
 			}
-			out.Lines = append(out.Lines, ui.Line{At: l.At, Source: l.Source, Text: l.Text})
+			out.Lines = append(out.Lines, ui.Line{At: l.At.In(zone), Source: l.Source, Text: l.Text})
 		}
 		from = next
 	}

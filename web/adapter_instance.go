@@ -51,7 +51,7 @@ func (a instanceReader) Instance(ctx context.Context, who bosman.Actor, app, nam
 			v.Problems++
 		}
 	}
-	v.Log, v.LogFrom, err = tail(a.w.cfg.Logs.Instance(app, name), 150)
+	v.Log, v.LogFrom, err = tail(a.w.cfg.Logs.Instance(app, name), 150, world{a.w}.Zone(ctx, app))
 	if err != nil {
 		return v, err
 	}
@@ -188,6 +188,11 @@ func (a instanceReader) PlanDeploy(ctx context.Context, who bosman.Actor, app, n
 			p.Watch = fmt.Sprintf("It is watched for %s and reverted by itself if it does badly.", ui.Dur(policy.Watch.For))
 		}
 	}
+	m, err := a.Manifest(ctx, app)
+	if err != nil {
+		return p, err
+	}
+	p.Health = m.Health != ""
 	there, err := a.AtHand(ctx)
 	if err != nil {
 		return p, err

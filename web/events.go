@@ -179,6 +179,7 @@ func (w *Web) log(rw http.ResponseWriter, r *http.Request, path string, ended fu
 	}
 	defer w.streams.Done()
 	ctx, at, s := r.Context(), from(r), open(rw)
+	zone := world{w}.Zone(ctx, r.PathValue("app"))
 	end, tick, ping := time.NewTimer(streamFor), time.NewTicker(logEvery), time.NewTicker(pingEvery)
 	defer end.Stop()
 	defer tick.Stop()
@@ -194,7 +195,7 @@ func (w *Web) log(rw http.ResponseWriter, r *http.Request, path string, ended fu
 			return nil
 		}
 		for _, l := range lines {
-			if err := s.send(l.Next, "", ui.Line{At: l.At, Source: l.Source, Text: l.Text}.HTML()); err != nil {
+			if err := s.send(l.Next, "", ui.Line{At: l.At.In(zone), Source: l.Source, Text: l.Text}.HTML()); err != nil {
 				return nil
 			}
 		}
@@ -267,7 +268,7 @@ func (w *Web) logText(rw http.ResponseWriter, path string) error {
 }
 
 // tail gives the last lines of a log and where it goes on.
-func tail(path string, n int) ([]ui.Line, int64, error) {
+func tail(path string, n int, zone *time.Location) ([]ui.Line, int64, error) {
 	if path == "" {
 		return nil, 0, nil
 	}
@@ -282,13 +283,13 @@ func tail(path string, n int) ([]ui.Line, int64, error) {
 	if len(lines) > 0 {
 		at = lines[len(lines)-1].Next
 	}
-	return shown(lines), at, nil
+	return shown(lines, zone), at, nil
 }
 
-func shown(lines []logfile.Line) []ui.Line {
+func shown(lines []logfile.Line, zone *time.Location) []ui.Line {
 	out := make([]ui.Line, len(lines))
 	for n, l := range lines {
-		out[n] = ui.Line{At: l.At, Source: l.Source, Text: l.Text}
+		out[n] = ui.Line{At: l.At.In(zone), Source: l.Source, Text: l.Text}
 	}
 	return out
 }

@@ -165,3 +165,11 @@ func (v View) open() string {
 	}
 	return ""
 }
+
+// tryClass makes trying the first thing to do, but not with red tests.
+func tryClass(v View) string {
+	if v.Build != nil && v.Build.State == bosman.BuildRed {
+		return ""
+	}
+	return "primary"
+}

@@ -759,12 +759,12 @@ func deeds(v View) templ.Component {
 			}
 		}
 		if v.May.Try && v.NoTry == "" && !v.Tried {
-			templ_7745c5c3_Err = try(v, "primary").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = try(v, tryClass(v)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
-		if v.May.SignOff && v.Build != nil && !v.accepted() {
+		if v.May.SignOff && v.Build != nil && v.Build.State != bosman.BuildRed && !v.accepted() {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 66, "<form method=\"post\" class=\"one\" action=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

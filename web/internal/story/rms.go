@@ -39,7 +39,7 @@ func New(now time.Time) *Story {
 	}
 	s.TokenAll = []bosman.Token{{ID: "8f2k1q", Person: "piotr", Name: "laptop", CreatedAt: ago(400 * time.Hour), UsedAt: ago(12 * time.Minute)}}
 	s.M = &bosman.Manifest{
-		Timezone: "Europe/Warsaw", Tasks: map[string]string{"shell": "python manage.py shell", "digest": "python manage.py send_digest"},
+		Timezone: "Europe/Warsaw", Health: "/healthz", Tasks: map[string]string{"shell": "python manage.py shell", "digest": "python manage.py send_digest"},
 		Instances: map[string]*bosman.Policy{"live": {
 			Domains: []string{"rms.example.org"}, Deploy: bosman.DeployPolicy{After: "staging", Window: "Mon-Fri 09:00-15:00", AtHand: 1},
 			Watch: bosman.WatchPolicy{For: 10 * time.Minute, Revert: true},
