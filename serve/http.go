@@ -111,8 +111,7 @@ func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // from says where a request comes from, for the activity log.
 func from(how string, r *http.Request) string {
-	client, _, _ := strings.Cut(r.Header.Get("X-Forwarded-For"), ",")
-	return strings.TrimSpace(how + " " + strings.TrimSpace(client))
+	return strings.TrimSpace(how + " " + client(r))
 }
 
 // byCredentials gives the person of a token or of a name and password.

@@ -3,12 +3,15 @@ package serve
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/api"
 	"github.com/bosman-cd/bosman/build"
+	"github.com/bosman-cd/bosman/edge/wall"
+	"github.com/bosman-cd/bosman/web"
 )
 
 // Version is Bosman's own.
@@ -37,8 +40,22 @@ func (l logs) Operation(app string, n int) string {
 
 // pages answers what comes through the edge.
 func (s *server) pages() (http.Handler, error) {
-	session := func(*http.Request) (bosman.Actor, bool) { return bosman.Actor{}, false }
-	return front{git: s.git, intake: s.intake, hooks: s.forges, api: s.api(s.identify(session)), pages: http.NotFoundHandler()}, nil
+	key, err := wall.LoadKey(s.path("wall.key"))
+	if err != nil {
+		return nil, err
+	}
+	s.web = web.New(web.Config{
+		Helm: s.helm, People: s.store, Events: s.store, Sessions: s.store.DB(), Logs: logs{s.opt.Data, s.records}, Stats: s.edge,
+		Wall: key, Addr: client, Base: s.addresses.Page(""), Secure: s.addresses.scheme == "https", Log: s.log,
+	})
+	return front{git: s.git, intake: s.intake, hooks: s.forges, api: s.api(s.identify(s.web.Identify)), pages: s.web}, nil
+}
+
+// client is the address of who asks, as the edge saw it: nobody else reaches
+// the socket that pages are served on.
+func client(r *http.Request) string {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-For"), ",")
+	return strings.TrimSpace(first)
 }
 
 // api answers programs.

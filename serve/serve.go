@@ -29,6 +29,7 @@ import (
 	"github.com/bosman-cd/bosman/source"
 	"github.com/bosman-cd/bosman/steps"
 	"github.com/bosman-cd/bosman/store"
+	"github.com/bosman-cd/bosman/web"
 )
 
 // Options say how Bosman is to run.
@@ -64,6 +65,7 @@ type server struct {
 	intake    *problem.Intake
 	git       *source.Server
 	forges    *forges
+	web       *web.Web
 
 	mail   instance.Mail
 	broken chan error
@@ -319,6 +321,7 @@ func (s *server) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	s.git.Close()
+	s.web.Close()
 	return errors.Join(s.engine.Close(ctx), s.intake.Close())
 }
 

@@ -50,7 +50,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(s
 			return runEdge(ctx, args[1], stderr)
 		}
 	}
-	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: version, Serve: runServe})
+	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: version, Serve: runServe, Doctor: runDoctor})
 }
 
 // runEdge runs the reverse proxy with the configuration in a JSON file.
@@ -81,4 +81,8 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 		Data: o.Data, Listen: o.Listen, BaseDomain: o.BaseDomain, URL: o.URL, PortPerInst: o.PortPerInst, Workers: o.Workers,
 		TrustedProxies: o.TrustedProxies, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
 	})
+}
+
+func runDoctor(ctx context.Context, o cli.ServeOptions, stdout io.Writer) error {
+	return serve.Doctor(ctx, serve.Options{Data: o.Data}, stdout)
 }
