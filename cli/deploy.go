@@ -9,6 +9,7 @@ type deployCmd struct {
 	waiting
 	Instance string `arg:"" help:"live or staging."`
 	Release  string `placeholder:"r136" help:"Release; for live what staging runs when left out, else main's newest green one."`
+	Settled  bool   `help:"Wait also until the new release was watched and is found well."`
 	Why      string `help:"The reason, for the activity log."`
 	Override string `placeholder:"REASON" help:"As administrator: pass the rules that forbid it, with a reason on record."`
 }
@@ -21,6 +22,7 @@ switches without dropping a request. If a step fails, the old ones go on.
 Examples:
   bosman deploy live --wait
   bosman deploy live --release r136 --why "the fix for p7"
+  bosman deploy live --settled
   bosman deploy staging --release r130`
 }
 
@@ -37,5 +39,5 @@ func (c *deployCmd) Run(e *env) error {
 		}
 	}
 	op, err := e.server().Deploy(e.ctx, app, c.Instance, release, c.Why, c.Override)
-	return e.asked(op, err, c.Wait)
+	return e.until(op, err, c.Wait, c.Settled)
 }

@@ -86,7 +86,7 @@ func (c *logCmd) operation(e *env, app string, n int, o client.LogOptions) error
 		return err
 	}
 	if c.Follow && !op.State.Final() {
-		return e.asked(op, nil, true)
+		return e.until(op, nil, true, true)
 	}
 	if !e.global.JSON {
 		if err := e.progress().draw(opRef(n)+": "+wish(op)+", asked by "+op.By+" "+e.ago(op.CreatedAt), opLines(op)); err != nil {

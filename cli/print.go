@@ -148,10 +148,10 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
 }
 
-// cut shortens a text to at most n letters.
+// cut shortens a text to its first line and at most n letters; 0 is no limit.
 func cut(s string, n int) string {
 	s, _, _ = strings.Cut(s, "\n")
-	if utf8.RuneCountInString(s) <= n {
+	if n <= 0 || utf8.RuneCountInString(s) <= n {
 		return s
 	}
 	return string([]rune(s)[:n-1]) + "…"

@@ -47,14 +47,15 @@ type waiting struct {
 type progress struct {
 	w     io.Writer
 	live  bool
+	width int // of the terminal
 	drawn int // lines on the terminal
 	said  map[string]bool
 	now   func() time.Time
 }
 
 func (e *env) progress() *progress {
-	_, live := terminal(e.stdout)
-	p := &progress{w: e.stdout, live: live && e.getenv("TERM") != "dumb", said: map[string]bool{}, now: e.now}
+	width, live := terminal(e.stdout)
+	p := &progress{w: e.stdout, width: width, live: live && e.getenv("TERM") != "dumb", said: map[string]bool{}, now: e.now}
 	if e.global.JSON {
 		p.w, p.live = io.Discard, false
 	}
@@ -101,9 +102,9 @@ func (p *progress) draw(title string, lines []line) error {
 		if p.drawn > 0 {
 			fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn)
 		}
-		b.WriteString(title + "\n")
-		for _, l := range lines {
-			b.WriteString("  " + strings.ReplaceAll(l.text(p.now()), "\n", " ") + "\n")
+		b.WriteString(cut(title, p.width) + "\n")
+		for _, l := range lines { // a line that wraps would not be drawn over
+			b.WriteString(cut("  "+strings.ReplaceAll(l.text(p.now()), "\n", " "), p.width) + "\n")
 		}
 		p.drawn = len(lines) + 1
 		_, err := io.WriteString(p.w, b.String())
@@ -115,7 +116,7 @@ func (p *progress) draw(title string, lines []line) error {
 	}
 	for _, l := range lines {
 		key := l.name + "\x00" + string(l.state)
-		if p.said[key] || l.state == bosman.StepWaiting || l.state == bosman.StepRunning && l.note == "" {
+		if p.said[key] || l.state == bosman.StepWaiting || l.state == bosman.StepRunning {
 			continue
 		}
 		p.said[key] = true
@@ -153,10 +154,15 @@ func opLines(o bosman.Operation) []line {
 
 // asked shows an operation that was asked for, and waits for it if wanted.
 func (e *env) asked(o bosman.Operation, err error, wait bool) error {
+	return e.until(o, err, wait, false)
+}
+
+// until is asked; settled also waits until it is not watched any more.
+func (e *env) until(o bosman.Operation, err error, wait, settled bool) error {
 	if err != nil {
 		return err
 	}
-	if !wait {
+	if !wait && !settled {
 		return e.show(o, func() error {
 			if o.Waits != "" {
 				return e.say("%s: %s; waits: %s", opRef(o.Number), wish(o), o.Waits)
@@ -166,7 +172,7 @@ func (e *env) asked(o bosman.Operation, err error, wait bool) error {
 	}
 	p := e.progress()
 	var broken error
-	o, err = e.server().WaitOperation(e.ctx, o.App, o.Number, false, func(o bosman.Operation) {
+	o, err = e.server().WaitOperation(e.ctx, o.App, o.Number, settled, func(o bosman.Operation) {
 		title := opRef(o.Number) + ": " + wish(o)
 		if o.State == bosman.OpQueued && o.Waits != "" {
 			title += "; waits: " + o.Waits
