@@ -39,7 +39,10 @@ var rows = []row{
 		"helm is permission, transaction, stage: it reaches the working stages (build, deploy, instance, edge ...) through its own interfaces",
 	},
 
-	{"api", []string{".", "api/wire", "helm"}, "handlers call helm only: a second way to a stage would be one without permission and activity"},
+	{
+		"api", []string{".", "access", "api/wire", "helm", "notify"},
+		"handlers call helm only: a second way to a stage would be one without permission and activity; access makes keys, notify has the shape of a target that helm takes",
+	},
 	{"api/wire", []string{"."}, "the shapes that travel are shared by server and client and must drag in neither"},
 	{"api/client", []string{".", "api/wire"}, "the command line must not carry the server"},
 	{
@@ -53,18 +56,20 @@ var rows = []row{
 		"commands speak to the server over its API; what is read here is the folder of bosman init and the lines of bosman secrets import",
 	},
 	{"serve", []string{"*"}, "serve is the wiring"},
+	{"demo", []string{"*"}, "the demo plays a story with all of Bosman"},
 	{"cmd/bosman", []string{"*"}, "main chooses the role of the process"},
 }
 
 // nobody may be imported by any but those named, also not by tests elsewhere.
 var nobody = map[string][]string{
-	"serve":      {"cmd", "serve"},
+	"serve":      {"cmd", "demo", "serve"},
+	"demo":       {"cmd", "demo"},
 	"cmd/bosman": {"cmd"},
 	"cli":        {"cmd", "cli"},
 }
 
 // upper are the folders that no stage may know, not even in tests.
-var upper = []string{"helm", "store", "web", "api", "cli", "serve", "cmd"}
+var upper = []string{"helm", "store", "web", "api", "cli", "serve", "demo", "cmd"}
 
 // forTests are the folders that only tests, and each other, may import.
 var forTests = []string{
@@ -118,7 +123,7 @@ var modules = map[string]owner{
 	"golang.org/x/net":                {[]string{"build/report", "mailsink", "edge", "web"}, false, "hostile text: character sets and HTML"},
 	"golang.org/x/sync":               {[]string{"*"}, false, anyone},
 	"golang.org/x/sys":                {[]string{"*"}, false, anyone},
-	"golang.org/x/term":               {[]string{"cli"}, false, "only the command line has a terminal"},
+	"golang.org/x/term":               {[]string{"cli", "demo"}, false, "only the command line and the demo have a terminal"},
 	"golang.org/x/text":               {[]string{"web", "mailsink", "build/report"}, false, "texts and character sets"},
 }
 
