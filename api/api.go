@@ -70,6 +70,7 @@ func New(cfg Config) http.Handler {
 	s.people()
 	s.secrets()
 	s.problems()
+	s.outside()
 	s.streams()
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		(&Refusal{status: http.StatusNotFound, Kind: string(bosman.KindNotFound), Message: "there is no " + r.Method + " " + r.URL.Path, Next: "see /api/openapi.json"}).write(w)

@@ -44,6 +44,20 @@ func TestSecretsStayInside(t *testing.T) {
 	r.want(404, "ola", "DELETE", at+"/secrets/kind:live/SMTP", "", `"kind":"not-found"`)
 }
 
+func TestAddressesWithKeysAreNotShown(t *testing.T) {
+	r := newRig(t)
+	r.want(200, "ola", "POST", "/api/v1/notify", `{"name":"chat","url":"slack://hook:SECRET-KEY-A@webhook"}`)
+	r.want(200, "ola", "POST", "/api/v1/notify", `{"name":"board","url":"https://board.example/SECRET-KEY-B","app":"rms","sign":true}`, `"text":"`)
+	text := r.want(200, "ola", "GET", "/api/v1/notify", "", `"to":"slack"`, `"to":"https://board.example"`, `"signed":true`)
+	if strings.Contains(text, "SECRET") {
+		t.Errorf("a key is shown: %s", text)
+	}
+	text = r.want(200, "ola", "POST", at+"/connect", `{"kind":"github","repo":"team/rms","token":"SECRET-TOKEN"}`, `"hook":"http://localhost:8080/`, `"secret":"`)
+	if text += r.want(200, "ola", "GET", at, "", "github.com/team/rms"); strings.Contains(text, "SECRET-TOKEN") {
+		t.Errorf("the token is shown: %s", text)
+	}
+}
+
 // TestRoles asks for each verb as each role; helm judges, the API must say so.
 func TestRoles(t *testing.T) {
 	r := newRig(t)
@@ -76,6 +90,10 @@ func TestRoles(t *testing.T) {
 		{"ola", "POST", "/api/v1/people/ewa/tokens", `{"name":"x"}`},
 		{"ola", "GET", "/api/v1/people/ewa/tokens", ""},
 		{"ola", "POST", at + "/confirm-policy", ""},
+		{"ola", "POST", at + "/connect", `{"kind":"github","repo":"nonsense"}`},
+		{"ola", "GET", "/api/v1/notify", ""},
+		{"ola", "POST", "/api/v1/notify", `{"name":"x","url":"nonsense"}`},
+		{"ola", "DELETE", "/api/v1/notify/none", ""},
 	} {
 		least := slices.Index(roles, c.from)
 		for n, who := range roles {

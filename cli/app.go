@@ -6,9 +6,10 @@ import (
 )
 
 type appCmd struct {
-	List   appListCmd   `cmd:"" default:"withargs" help:"List apps."`
-	Add    appAddCmd    `cmd:"" help:"Add an app."`
-	Remove appRemoveCmd `cmd:"" help:"Remove an app; only its backups stay."`
+	List    appListCmd    `cmd:"" default:"withargs" help:"List apps."`
+	Add     appAddCmd     `cmd:"" help:"Add an app."`
+	Connect appConnectCmd `cmd:"" help:"Tie an app to a repository at a forge."`
+	Remove  appRemoveCmd  `cmd:"" help:"Remove an app; only its backups stay."`
 }
 
 // Help gives examples.

@@ -42,11 +42,21 @@ type ServeOptions struct {
 	LogLevel       string   `default:"info" enum:"debug,info,warn,error" help:"How much to log: debug, info, warn or error."`
 }
 
+// DemoOptions are the flags of demo.
+type DemoOptions struct {
+	Data        string `kong:"-"` // folder of the demo; from --data, "" is .demo here
+	Once        bool   `help:"Play the story, print what was checked, shut everything down; the exit code says how it went."`
+	Clean       bool   `help:"Stop the demo and remove all it made."`
+	Port        int    `placeholder:"PORT" help:"Port of everything; 8080 or the next free one when left out."`
+	BaseDomain  string `placeholder:"DOMAIN" help:"Instances at INSTANCE-APP.DOMAIN, for other machines."`
+	PortPerInst int    `name:"port-per-instance" placeholder:"PORT" help:"First of the ports that instances get each, for machines without DNS."`
+}
+
 // Roles are what the program does besides asking a server. A nil one is not
 // built in.
 type Roles struct {
 	Serve   func(ctx context.Context, o ServeOptions, stdout, stderr io.Writer) error
-	Demo    func(ctx context.Context, o ServeOptions, stdout, stderr io.Writer) error
+	Demo    func(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	Doctor  func(ctx context.Context, o ServeOptions, stdout io.Writer) error
 	Version string
 }
@@ -128,6 +138,7 @@ type commands struct {
 	Secrets       secretsCmd       `cmd:"" group:"admin" help:"List, set and remove secrets."`
 	People        peopleCmd        `cmd:"" group:"admin" help:"List and add people, passwords and tokens."`
 	Allow         allowCmd         `cmd:"" group:"admin" help:"Give a person a role."`
+	Notify        notifyCmd        `cmd:"" group:"admin" help:"List and choose who is told what happens."`
 	ConfirmPolicy confirmPolicyCmd `cmd:"" group:"admin" help:"Confirm what main loosens of live's protection."`
 
 	Serve         serveCmd         `cmd:"" group:"machine" help:"Run Bosman."`

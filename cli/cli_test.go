@@ -252,6 +252,16 @@ func TestSecretsAndPasswords(t *testing.T) {
 	}
 }
 
+func TestOutside(t *testing.T) {
+	s := newScript(t)
+	s.run("https://board.example/x\n", "notify", "add", "board", "--app", "rms").want(t, "add", ExitOK, "board is told")
+	s.run("", "notify").want(t, "list", ExitOK, "https://board.example", "rms")
+	s.run("", "notify", "remove", "board").want(t, "remove", ExitOK, "nothing any more")
+	s.run("nonsense\n", "notify", "add", "board").want(t, "no address", ExitUsage)
+	s.run("token\n", "app", "connect", "rms", "--github", "team/rms").want(t, "connect", ExitOK, "secret:", "http://localhost:8080/hooks/")
+	s.run("", "app", "connect", "rms", "--github", "team").want(t, "no repository", ExitUsage, "owner/name")
+}
+
 func TestRunPassesWordsAndInput(t *testing.T) {
 	s := newScript(t)
 	s.run("", "run", "staging", "--", "sh", "-c", "echo it's", "x y").want(t, "words", 3, `ran sh -c 'echo it'\''s' 'x y'`)

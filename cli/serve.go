@@ -26,16 +26,18 @@ func (c *serveCmd) Run(e *env) error {
 	return e.roles.Serve(e.ctx, c.ServeOptions, e.stdout, e.stderr)
 }
 
-type demoCmd struct{ ServeOptions }
+type demoCmd struct{ DemoOptions }
 
 // Help gives examples.
 func (demoCmd) Help() string {
-	return `Runs Bosman with an example application, people and changes, in a folder of its
-own that you may delete.
+	return `Plays the whole road on an example application, with people, changes, load and
+failures, in a folder of its own; then leaves it running to look at.
 
 Examples:
   bosman demo
-  bosman demo --data /tmp/demo --listen 127.0.0.1:9000`
+  bosman demo --once
+  bosman demo --data /tmp/demo --base-domain demo.example.org
+  bosman demo --clean`
 }
 
 // Run runs the demo.
@@ -43,8 +45,8 @@ func (c *demoCmd) Run(e *env) error {
 	if e.roles.Demo == nil {
 		return notBuiltIn("demo")
 	}
-	c.Data = first(e.global.Data, e.getenv("BOSMAN_DATA"))
-	return e.roles.Demo(e.ctx, c.ServeOptions, e.stdout, e.stderr)
+	c.Data = e.global.Data // not BOSMAN_DATA: that may be a real one
+	return e.roles.Demo(e.ctx, c.DemoOptions, e.stdout, e.stderr)
 }
 
 type doctorCmd struct{ ServeOptions }

@@ -291,3 +291,24 @@ func (c *Client) AtHand(ctx context.Context) ([]bosman.Person, error) {
 func (c *Client) SetAtHand(ctx context.Context, until time.Time) (wire.Ok, error) {
 	return post[wire.Ok](ctx, c, "/at-hand", m{"until": until})
 }
+
+// Connect ties an app to a repository at a forge.
+func (c *Client) Connect(ctx context.Context, app, kind, repo, token, cloneURL, baseURL string) (wire.Connected, error) {
+	return post[wire.Connected](ctx, c, at("apps", app, "connect"), m{"kind": kind, "repo": repo, "token": token, "clone_url": cloneURL, "base_url": baseURL})
+}
+
+// Targets lists who is told what happens.
+func (c *Client) Targets(ctx context.Context) ([]wire.Target, error) {
+	return get[[]wire.Target](ctx, c, "/notify")
+}
+
+// AddTarget tells t at url what happens; with Signed it gives the secret.
+func (c *Client) AddTarget(ctx context.Context, t wire.Target, url string) (wire.NewToken, error) {
+	return post[wire.NewToken](ctx, c, "/notify", m{"name": t.Name, "url": url, "app": t.App, "kinds": t.Kinds, "private": t.Private, "sign": t.Signed})
+}
+
+// RemoveTarget tells it no more.
+func (c *Client) RemoveTarget(ctx context.Context, name string) (wire.Ok, error) {
+	var out wire.Ok
+	return out, c.call(ctx, http.MethodDelete, at("notify", name), nil, &out)
+}

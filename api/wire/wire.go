@@ -129,3 +129,20 @@ type Me struct {
 type Ok struct {
 	Note string `json:"note"`
 }
+
+// Connected is what a forge must be told for its webhook; Secret is shown
+// once.
+type Connected struct {
+	Hook   string `json:"hook"` // address to deliver to
+	Secret string `json:"secret"`
+}
+
+// Target is somebody who is told what happens, as far as it may be shown.
+type Target struct {
+	Name    string   `json:"name"`
+	To      string   `json:"to"`            // host of a webhook, or the kind of chat
+	App     string   `json:"app,omitempty"` // "" is every app
+	Kinds   []string `json:"kinds,omitempty"`
+	Private bool     `json:"private"`
+	Signed  bool     `json:"signed"`
+}

@@ -15,15 +15,13 @@ import (
 	_ "time/tzdata" // windows and cron must not depend on the host's zones
 
 	"github.com/bosman-cd/bosman/cli"
+	"github.com/bosman-cd/bosman/demo"
 	"github.com/bosman-cd/bosman/edge"
 	"github.com/bosman-cd/bosman/instance/confine"
 	"github.com/bosman-cd/bosman/instance/shim"
 	"github.com/bosman-cd/bosman/serve"
 	"github.com/bosman-cd/bosman/source"
 )
-
-// version is set when a release is built.
-var version = "dev"
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
@@ -50,7 +48,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(s
 			return runEdge(ctx, args[1], stderr)
 		}
 	}
-	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: version, Serve: runServe, Doctor: runDoctor})
+	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: serve.Version, Serve: runServe, Demo: runDemo, Doctor: runDoctor})
 }
 
 // runEdge runs the reverse proxy with the configuration in a JSON file.
@@ -70,6 +68,12 @@ func runEdge(ctx context.Context, file string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+func runDemo(ctx context.Context, o cli.DemoOptions, stdout, stderr io.Writer) error {
+	return demo.Run(ctx, demo.Options{
+		Data: o.Data, Once: o.Once, Clean: o.Clean, Port: o.Port, BaseDomain: o.BaseDomain, PortPerInst: o.PortPerInst, Stderr: stderr,
+	}, stdout)
 }
 
 func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer) error {
