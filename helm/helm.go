@@ -76,7 +76,9 @@ type Config struct {
 
 // Addresses gives the URLs of things.
 type Addresses interface {
-	Instance(app, instance string, domains []string) string
+	// Instance is the address of an instance; number is its own among all
+	// instances, from 1.
+	Instance(app, instance string, number int) string
 	Page(path string) string // of the UI: Page("/rms/changes/12")
 }
 
@@ -174,7 +176,7 @@ func (h *Helm) newInstance(ctx context.Context, s *store.Store, app, name, owner
 	}
 	i := bosman.Instance{
 		App: app, Name: name, Kind: kind, Owner: owner, State: bosman.InstanceEmpty,
-		URL: h.Addresses.Instance(app, name, nil), ErrorKey: access.RandomKey(16), UID: firstUID + uid, CreatedAt: h.now(),
+		URL: h.Addresses.Instance(app, name, uid), ErrorKey: access.RandomKey(16), UID: FirstUID + uid, CreatedAt: h.now(),
 	}
 	if err := s.SaveInstance(ctx, i); err != nil {
 		return i, err
@@ -186,9 +188,10 @@ func (h *Helm) newInstance(ctx context.Context, s *store.Store, app, name, owner
 	return i, s.SaveSecret(ctx, store.SealedSecret{App: app, Scope: "instance:" + name, Name: "SECRET_KEY", Sealed: sealed, SetAt: h.now(), SetBy: "bosman"})
 }
 
-// firstUID lies between what Debian gives to people and subordinate ranges, so that the
+// FirstUID is below the Unix users of instances, the first of which is one
+// more. It lies between what Debian gives to people and subordinate ranges, so that the
 // numbers of instances are nobody else's.
-const firstUID = 70_000
+const FirstUID = 70_000
 
 // Run reacts to events until ctx ends. It first compares what is with what
 // should be.

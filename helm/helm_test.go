@@ -52,7 +52,7 @@ func (r *rig) Compare(context.Context, bosman.App, []bosman.Change) (map[int]Haz
 
 type addresses struct{}
 
-func (addresses) Instance(app, instance string, _ []string) string {
+func (addresses) Instance(app, instance string, _ int) string {
 	return "http://" + instance + "." + app + ".localhost:8080"
 }
 func (addresses) Page(path string) string { return "http://localhost:8080" + path }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ type addresses struct {
 	scheme string
 	port   int // of the edge; shown unless it is the scheme's own
 	listen string
+	ports  int // the first port of instances with one of their own; 0: by host name
 }
 
 // newAddresses reads --listen, --base-domain and --url.
@@ -73,14 +75,17 @@ func (a *addresses) instanceHost(app, instance string) string {
 	return instance + "-" + app + "." + a.base
 }
 
-// Instance is the address shown for an instance: its first domain if it has
-// one, else its own host name, or port.
-func (a *addresses) Instance(app, instance string, domains []string) string {
-	if len(domains) > 0 && a.base != "" {
-		return a.scheme + "://" + a.host(domains[0])
+// Instance is the address shown for an instance: its own port, or its host
+// name. number is its own among all instances, from 1.
+func (a *addresses) Instance(app, instance string, number int) string {
+	if a.ports != 0 {
+		return fmt.Sprintf("http://%s:%d", a.ui(), a.portOf(number))
 	}
 	return a.scheme + "://" + a.host(a.instanceHost(app, instance))
 }
+
+// portOf is the port of an instance that has one of its own.
+func (a *addresses) portOf(number int) int { return a.ports + number - 1 }
 
 // names gives the host names an instance answers to and the addresses its
 // pages may be sent from.
@@ -96,6 +101,15 @@ func (a *addresses) names(i bosman.Instance, domains []string) (hosts, origins [
 		}
 	}
 	return hosts, origins
+}
+
+// allowed are all host names an instance may be asked by: with a port of its
+// own, any name of this host.
+func (a *addresses) allowed(hosts []string) []string {
+	if a.ports == 0 {
+		return hosts
+	}
+	return append(slices.Clone(hosts), "*")
 }
 
 // intake is where machines on this host reach Bosman: they do not resolve

@@ -21,6 +21,13 @@ func (s *server) edgeSpec() (runtime.Spec, error) {
 		Control: s.path("run", "edge.sock"), Routes: s.path("edge.json"), WallKey: s.path("wall.key"),
 		UI: edge.UI{Hosts: s.addresses.hosts(), Upstream: "unix:" + s.path("run", "serve.sock"), URL: s.addresses.Page("/")},
 	}
+	host, port, err := net.SplitHostPort(s.opt.Listen)
+	if err != nil {
+		return runtime.Spec{}, bosman.Invalid("--listen %q is not an address", s.opt.Listen).WithNext("write it as :8080 or 127.0.0.1:8080")
+	}
+	if cfg.PortHost = host; host == "" {
+		cfg.PortHost = "0.0.0.0"
+	}
 	for _, text := range s.opt.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -39,10 +46,6 @@ func (s *server) edgeSpec() (runtime.Spec, error) {
 	file := s.path("run", "edge-config.json")
 	if err := atomicfile.Write(file, data, 0o600); err != nil {
 		return runtime.Spec{}, bosman.Unavailable("the edge's configuration cannot be written").Because(err)
-	}
-	host, port, err := net.SplitHostPort(s.opt.Listen)
-	if err != nil {
-		return runtime.Spec{}, bosman.Invalid("--listen %q is not an address", s.opt.Listen).WithNext("write it as :8080 or 127.0.0.1:8080")
 	}
 	spec := runtime.Spec{
 		ID: "edge", RunDir: s.path("run", "edge"), LogDir: s.path("run", "edge-log"), Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin"},

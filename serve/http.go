@@ -15,6 +15,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/access"
+	"github.com/bosman-cd/bosman/manifest"
 	"github.com/bosman-cd/bosman/problem"
 )
 
@@ -87,6 +88,9 @@ func giveToGroup(path string) {
 	}
 }
 
+// SchemaPath is where editors find the JSON Schema of bosman.yaml.
+const SchemaPath = "/bosman.schema.json"
+
 // front sends a request where it belongs.
 type front struct {
 	git, intake, hooks, api, pages http.Handler
@@ -100,6 +104,9 @@ func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.git.ServeHTTP(w, r)
 	case problem.Matches(r.URL.Path):
 		f.intake.ServeHTTP(w, r)
+	case r.URL.Path == SchemaPath:
+		w.Header().Set("Content-Type", "application/schema+json")
+		_, _ = w.Write(manifest.Schema()) // whoever asked may have gone
 	case strings.HasPrefix(r.URL.Path, hookPrefix):
 		f.hooks.ServeHTTP(w, r)
 	case first == "api":

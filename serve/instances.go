@@ -88,7 +88,8 @@ func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order,
 		Instance: i, Release: rel.Number, Commit: rel.Commit, Team: m.Env, SecretKey: secrets["SECRET_KEY"],
 		SentryDSN: problem.DSN(i.ErrorKey, n.addresses.intake(), i.App),
 	}
-	around.Hosts, around.Origins = n.addresses.names(i, policy.Domains)
+	hosts, origins := n.addresses.names(i, policy.Domains)
+	around.Hosts, around.Origins = n.addresses.allowed(hosts), append(origins, i.URL)
 	if i.Kind != bosman.KindLive {
 		around.Mail = n.mail()
 		around.Mail.User, around.Mail.Password = i.App+"/"+i.Name, i.ErrorKey

@@ -8,6 +8,7 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/edge/control"
+	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/store"
 )
@@ -16,7 +17,6 @@ import (
 type routes struct {
 	instances *instances
 	edge      *control.Client
-	firstPort int // of --port-per-instance; 0: none
 }
 
 func upstream(network, address string) string {
@@ -111,10 +111,11 @@ func (r *routes) staticDir(rel bosman.Release, kind bosman.InstanceKind, folder 
 
 // ports gives the port of an instance where it has one of its own.
 func (r *routes) ports(i bosman.Instance) []int {
-	if r.firstPort == 0 {
+	a := r.instances.addresses
+	if a.ports == 0 {
 		return nil
 	}
-	return []int{r.firstPort + i.UID%1000}
+	return []int{a.portOf(i.UID - helm.FirstUID)}
 }
 
 // Close routes the instance to a page that says why it is stopped.

@@ -159,7 +159,8 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		addresses: s.addresses, mail: func() instance.Mail { return s.mail }, log: s.log,
 	}
 	s.databases.instances = s.instances
-	s.routes = &routes{instances: s.instances, edge: s.edge, firstPort: s.opt.PortPerInst}
+	s.routes = &routes{instances: s.instances, edge: s.edge}
+	s.addresses.ports = s.opt.PortPerInst
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
 		Migrations: migrations{s.repos, migration.NewScanner(migration.Options{})},
@@ -325,14 +326,25 @@ func (s *server) shutdown() error {
 	return errors.Join(s.engine.Close(ctx), s.intake.Close())
 }
 
+// resumeEvery is how often operations that could not be begun are tried again.
+const resumeEvery = 10 * time.Second
+
 // wakeDeployments lets deployments that wait look again when something
-// happened.
+// happened, and begins those whose row was written but whose run could not be:
+// the disk was full.
 func (s *server) wakeDeployments(ctx context.Context) error {
+	t := time.NewTicker(resumeEvery)
+	defer t.Stop()
 	for {
 		wake := s.store.Wake()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-t.C:
+			if err := s.deploy.Resume(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("operations that wait cannot be begun", "err", err)
+			}
+			continue
 		case <-wake:
 		}
 		s.deploy.Wake()

@@ -41,7 +41,7 @@ func (parts) TakenOver(context.Context, bosman.Operation, bosman.Operation) erro
 func (parts) Cancel(context.Context, bosman.Operation, string) error              { return nil }
 func (parts) Remove(context.Context, bosman.Instance) error                       { return nil }
 func (parts) RemoveApp(context.Context, string) error                             { return nil }
-func (parts) Instance(app, instance string, _ []string) string {
+func (parts) Instance(app, instance string, _ int) string {
 	return "http://" + instance + "." + app + ".localhost"
 }
 func (parts) Page(path string) string { return "http://localhost" + path }
