@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -217,6 +218,29 @@ func TestWhichApp(t *testing.T) {
 	s.vars["BOSMAN_APP"] = "rms"
 	s.run("", "instances").want(t, "by variable", ExitOK, "running")
 	s.run("", "instances", "-a", "other").want(t, "the flag wins", ExitOK, "empty")
+}
+
+func TestTheAppOfThisFolder(t *testing.T) {
+	s := newScript(t)
+	s.run("", "app", "add", "other").want(t, "another app", ExitOK)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	git := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	git("init", "-q")
+	s.run("", "instances").want(t, "no remote", ExitUsage, "--app")
+	git("remote", "add", "origin", "https://forge.example/team/rms.git")
+	s.run("", "instances").want(t, "a remote elsewhere", ExitUsage, "--app")
+	git("remote", "add", "mine", "http://localhost:8080/rms.git")
+	s.run("", "instances").want(t, "a remote that is Bosman's", ExitOK, "running")
+	git("remote", "add", "theirs", "http://localhost:8080/other.git")
+	s.run("", "instances").want(t, "two of them", ExitUsage, "--app")
+	git("remote", "add", "bosman", "http://localhost:8080/other.git")
+	s.run("", "instances").want(t, "the one called bosman", ExitOK, "empty")
 }
 
 func TestLossIsConfirmed(t *testing.T) {

@@ -3,8 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -23,7 +21,7 @@ func appOfRemotes(ctx context.Context, apps []string) string {
 	if err != nil {
 		return "" // no repository here, or no remote
 	}
-	var found string
+	var found []string
 	for line := range strings.Lines(string(out)) {
 		key, remote, _ := strings.Cut(strings.TrimSpace(line), " ")
 		u, err := url.Parse(remote)
@@ -37,12 +35,14 @@ func appOfRemotes(ctx context.Context, apps []string) string {
 		if key == "remote.bosman.url" {
 			return name
 		}
-		if found != "" && found != name {
-			return ""
+		if !slices.Contains(found, name) {
+			found = append(found, name)
 		}
-		found = name
 	}
-	return found
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }
 
 // helper is the command that git asks for a password.
@@ -116,16 +116,12 @@ func (c *gitCredentialCmd) Run(e *env) error {
 		return nil
 	}
 	me, err := e.server().Me(e.ctx)
-	if err == nil {
-		var t struct{ text string }
-		token, terr := e.server().GitToken(e.ctx)
-		t.text, err = token.Text, terr
-		if err == nil {
-			_, err = fmt.Fprintf(e.stdout, "username=%s\npassword=%s\nquit=true\n", me.Person, t.text)
-		}
-	}
-	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
+	if err != nil {
 		return err // git goes on and asks for a password
 	}
-	return nil
+	token, err := e.server().GitToken(e.ctx)
+	if err != nil {
+		return err
+	}
+	return e.say("username=%s\npassword=%s", me.Person, token.Text)
 }
