@@ -194,8 +194,8 @@ func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) erro
 		What: words(j.op, state, res), At: l.s.Now().UTC(),
 	}
 	fail := res.Err
-	if fail != nil && !res.Committed && fail.Kept == "" {
-		fail.Kept = serving(j.i)
+	if says := serving(j.i); fail != nil && !res.Committed && !strings.Contains(fail.Kept, says) {
+		fail.Kept = join(says, fail.Kept)
 	}
 	if fail != nil {
 		line.Why = fail.Message

@@ -350,7 +350,11 @@ func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bo
 			h.Log.Warn("a superseded operation was not told", "app", r.App, "deployment", r.Number, "err", err)
 		}
 	}
-	return op, h.Operator.Begin(ctx, op)
+	if err := h.Operator.Begin(ctx, op); err != nil {
+		return op, bosman.AsError(err).WithKept(opRef(op.Number) + " is written down and begins by itself as soon as it can").
+			WithNext("bosman cancel " + opRef(op.Number) + " if it should not")
+	}
+	return op, nil
 }
 
 // supersede marks automatic operations of the same instance that have not

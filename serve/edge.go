@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net"
@@ -44,8 +45,10 @@ func (s *server) edgeSpec() (runtime.Spec, error) {
 		return runtime.Spec{}, err
 	}
 	file := s.path("run", "edge-config.json")
-	if err := atomicfile.Write(file, data, 0o600); err != nil {
-		return runtime.Spec{}, bosman.Unavailable("the edge's configuration cannot be written").Because(err)
+	if was, err := os.ReadFile(file); err != nil || !bytes.Equal(was, data) { // a full disk must not keep the edge down
+		if err := atomicfile.Write(file, data, 0o600); err != nil {
+			return runtime.Spec{}, bosman.Unavailable("the edge's configuration cannot be written").Because(err)
+		}
 	}
 	spec := runtime.Spec{
 		ID: "edge", RunDir: s.path("run", "edge"), LogDir: s.path("run", "edge-log"), Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin"},

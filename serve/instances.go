@@ -244,7 +244,7 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 			if err != nil {
 				n.log.Error("an instance cannot be looked after", "app", i.App, "instance", i.Name, "err", err)
 				busy[i.App+"."+i.Name+"."] = true // what runs of it goes on
-				continue
+				break
 			}
 			if len(s.Processes) > 0 {
 				specs = append(specs, s)

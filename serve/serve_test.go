@@ -70,6 +70,8 @@ type world struct {
 	port int
 	s    *server
 	stop func()
+
+	ended chan error // how serve ended
 }
 
 const tinyApp = `import http.server, os, socketserver
@@ -148,6 +150,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan *server, 1), make(chan error, 1)
+	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
 	go func() {
 		ended <- Run(ctx, Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"})
