@@ -184,6 +184,9 @@ func (w *Web) log(rw http.ResponseWriter, r *http.Request, path string, ended fu
 	defer end.Stop()
 	defer tick.Stop()
 	defer ping.Stop()
+	if s.flush() != nil { // the browser hears at once that it is heard
+		return nil
+	}
 	for {
 		over, err := ended() // before reading: what was written until then is read
 		if err != nil {

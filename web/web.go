@@ -101,7 +101,8 @@ func New(cfg Config) *Web {
 			return host
 		}
 	}
-	s := scs.New()
+	s := &scs.SessionManager{Codec: scs.GobCodec{}} // scs.New starts a goroutine that nobody can end
+	s.Cookie.Persist = true
 	s.Store = &sessionStore{db: cfg.Sessions, now: cfg.Now}
 	s.Lifetime = sessionFor
 	s.Cookie.Name = CookieName

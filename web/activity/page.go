@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/web/kit"
@@ -80,4 +81,29 @@ func days(ctx context.Context, lines []bosman.Activity) []Day {
 		d.Lines = append(d.Lines, l)
 	}
 	return out
+}
+
+// split parts what was done around the ref it speaks of, so that the ref can
+// be a link.
+func split(l bosman.Activity) (before, ref, after string) {
+	for at := 0; l.Subject != ""; {
+		n := strings.Index(l.What[at:], l.Subject)
+		if n < 0 {
+			break
+		}
+		from, to := at+n, at+n+len(l.Subject)
+		if !inWord(l.What, from-1) && !inWord(l.What, to) {
+			return l.What[:from], l.Subject, l.What[to:]
+		}
+		at = to
+	}
+	return l.What, "", ""
+}
+
+func inWord(s string, n int) bool {
+	if n < 0 || n >= len(s) {
+		return false
+	}
+	c := s[n]
+	return c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -81,7 +81,7 @@ type Plan struct {
 	AtHand   []string
 	Need     int // people who must be at hand
 	Backup   bool
-	Health   bool // the app has a health check
+	Health   bool   // the app has a health check
 	Watch    string // "10 min, then it reverts by itself if it does badly"
 	May      May
 	Changes  []string // what the chosen release brings

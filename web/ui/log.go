@@ -19,7 +19,7 @@ type Line struct {
 // of terminals become classes.
 func (l Line) HTML() string {
 	return fmt.Sprintf(`<div class="ln"><time>%s</time><b>%s</b><span>%s</span></div>`,
-		l.At.Format("15:04:05"), html.EscapeString(l.Source), ANSI(l.Text))
+		l.At.Format("15:04:05"), ANSI(l.Source), ANSI(l.Text))
 }
 
 // ANSI turns a terminal's text into escaped HTML: colours, bold and underline
