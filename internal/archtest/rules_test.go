@@ -40,7 +40,8 @@ var rows = []row{
 	},
 
 	{
-		"api", []string{".", "access", "api/wire", "helm", "notify"},
+		"api",
+		[]string{".", "access", "api/wire", "helm", "notify"},
 		"handlers call helm only: a second way to a stage would be one without permission and activity; access makes keys, notify has the shape of a target that helm takes",
 	},
 	{"api/wire", []string{"."}, "the shapes that travel are shared by server and client and must drag in neither"},
@@ -57,12 +58,13 @@ var rows = []row{
 	},
 	{"serve", []string{"*"}, "serve is the wiring"},
 	{"demo", []string{"*"}, "the demo plays a story with all of Bosman"},
+	{"browser", []string{"*"}, "a browser is shown all of Bosman"},
 	{"cmd/bosman", []string{"*"}, "main chooses the role of the process"},
 }
 
 // nobody may be imported by any but those named, also not by tests elsewhere.
 var nobody = map[string][]string{
-	"serve":      {"cmd", "demo", "serve"},
+	"serve":      {"browser", "cmd", "demo", "serve"},
 	"demo":       {"cmd", "demo"},
 	"cmd/bosman": {"cmd"},
 	"cli":        {"cmd", "cli"},
