@@ -175,8 +175,11 @@ func TestAFollowedLogSurvivesARestart(t *testing.T) {
 	defer stop()
 	select {
 	case err := <-done:
-		if got := <-lines + " " + <-lines; !errors.Is(err, enough) || got != "two three" {
-			t.Errorf("then: %q, %v", got, err)
+		if !errors.Is(err, enough) {
+			t.Fatalf("the log ended: %v", err)
+		}
+		if got := <-lines + " " + <-lines; got != "two three" {
+			t.Errorf("then: %q", got)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("no line came after the restart")
