@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/bosman-cd/bosman/web/people"
 	"github.com/bosman-cd/bosman/web/problems"
 	"github.com/bosman-cd/bosman/web/releases"
+	"github.com/bosman-cd/bosman/web/ui"
 )
 
 // adapter gives pages their read-models, made of what helm knows; verbs that
@@ -33,16 +35,35 @@ func (f world) May(ctx context.Context, a bosman.Actor, v bosman.Verb, app strin
 	return f.w.cfg.Helm.May(ctx, a, v, app, kind)
 }
 
+// zoneFor is how long a zone is remembered: asking for it reads git.
+const zoneFor = 30 * time.Second
+
+type zoneOf struct {
+	zone  *time.Location
+	until time.Time
+}
+
 // Zone is the time zone of an app; UTC where its manifest cannot be read.
 func (f world) Zone(ctx context.Context, app string) *time.Location {
-	m, err := f.w.cfg.Helm.Manifest(ctx, app)
-	if err != nil || m == nil {
-		return time.UTC
+	now := f.w.cfg.Now()
+	f.w.mu.Lock()
+	known, ok := f.w.zones[app]
+	f.w.mu.Unlock()
+	if ok && now.Before(known.until) {
+		return known.zone
 	}
-	zone, err := time.LoadLocation(m.Timezone)
-	if err != nil {
-		return time.UTC
+	zone := time.UTC
+	if m, err := f.w.cfg.Helm.Manifest(ctx, app); err == nil && m != nil {
+		if z, err := time.LoadLocation(m.Timezone); err == nil {
+			zone = z
+		}
 	}
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if len(f.w.zones) > 1000 { // names that are no apps
+		clear(f.w.zones)
+	}
+	f.w.zones[app] = zoneOf{zone, now.Add(zoneFor)}
 	return zone
 }
 
@@ -95,7 +116,11 @@ func (a adapter) Board(ctx context.Context, who bosman.Actor, app string, all bo
 	if _, err := a.App(ctx, who, app); err != nil {
 		return v, err
 	}
-	list, err := a.Changes(ctx, who, app, all, 0)
+	most := 0
+	if all {
+		most = 60 // each merged one asks git where it arrived
+	}
+	list, err := a.Changes(ctx, who, app, all, most)
 	if err != nil {
 		return v, err
 	}
@@ -258,7 +283,7 @@ func (a adapter) ReleaseList(ctx context.Context, who bosman.Actor, app string) 
 	if err != nil {
 		return v, err
 	}
-	brought, err := a.brought(ctx, who, app)
+	brought, err := a.brought(ctx, who, app, numbers(list)...)
 	if err != nil {
 		return v, err
 	}
@@ -279,42 +304,42 @@ type bringing struct {
 	change int
 }
 
-// brought says what each release brought, by number: the title of the change
-// it was first built for.
-func (a adapter) brought(ctx context.Context, who bosman.Actor, app string) (map[int]bringing, error) {
+// brought says what releases brought, by number: the title of the change each
+// was first built for.
+func (a adapter) brought(ctx context.Context, who bosman.Actor, app string, releases ...int) (map[int]bringing, error) {
 	builds, err := a.Builds(ctx, who, app, -1, 500)
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.Changes(ctx, who, app, true, 500)
-	if err != nil {
-		return nil, err
-	}
-	titles, merged := map[int]string{}, map[string]int{}
-	for _, c := range all {
-		titles[c.Number] = title(c.Change)
-		if c.Merged != "" {
-			merged[c.Merged] = c.Number
-		}
-	}
-	out := map[int]bringing{}
+	out, titles := map[int]bringing{}, map[int]string{}
 	for _, b := range builds { // newest first: the first build of a release stays
-		if b.Release == 0 {
+		if !slices.Contains(releases, b.Release) || b.Release == 0 {
 			continue
 		}
-		change := b.Change
-		if change == 0 {
-			change = merged[b.Commit]
-		}
-		if change == 0 {
+		if b.Change == 0 {
 			if out[b.Release].title == "" {
 				out[b.Release] = bringing{title: b.Branch}
 			}
 			continue
 		}
-		out[b.Release] = bringing{title: titles[change], change: change}
+		if _, known := titles[b.Change]; !known {
+			c, err := a.FindChange(ctx, who, app, ui.Change(b.Change))
+			if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
+				return nil, err
+			}
+			titles[b.Change] = title(c)
+		}
+		out[b.Release] = bringing{title: titles[b.Change], change: b.Change}
 	}
 	return out, nil
+}
+
+func numbers(list []bosman.Release) []int {
+	out := make([]int, len(list))
+	for n, r := range list {
+		out[n] = r.Number
+	}
+	return out
 }
 
 // Everybody gives all people.

@@ -72,7 +72,7 @@ func (a instanceReader) running(ctx context.Context, who bosman.Actor, v *instan
 				v.Release = &r
 			}
 		}
-		brought, err := a.brought(ctx, who, i.App)
+		brought, err := a.brought(ctx, who, i.App, i.Release)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (a instanceReader) choices(ctx context.Context, who bosman.Actor, p *instan
 	if err != nil {
 		return err
 	}
-	brought, err := a.brought(ctx, who, i.App)
+	brought, err := a.brought(ctx, who, i.App, numbers(list)...)
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (a instanceReader) PlanRevert(ctx context.Context, who bosman.Actor, app, n
 			}
 		}
 	}
-	brought, err := a.brought(ctx, who, app)
+	brought, err := a.brought(ctx, who, app, b.To)
 	b.Title = brought[b.To].title
 	return b, err
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bosman-cd/bosman"
@@ -74,18 +75,11 @@ func (w *Web) findIn(ctx context.Context, a bosman.Actor, app, q string) ([]sear
 			out = append(out, search.Hit{App: app, Ref: i.Name, Name: "instance", Path: ui.Path(app, "instances", i.Name)})
 		}
 	}
-	list, err := w.cfg.Helm.Changes(ctx, a, app, true, 500)
+	changes, err := w.findChanges(ctx, a, app, q, has)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range list {
-		if c.Branch == q && c.Fork == "" {
-			return []search.Hit{{App: app, Ref: ui.Change(c.Number), Name: title(c.Change), Path: ui.Path(app, "changes", c.Number)}}, nil
-		}
-		if has(c.Branch) || has(c.Title) || has(c.Author) || len(q) >= 6 && strings.HasPrefix(c.Head, q) {
-			out = append(out, search.Hit{App: app, Ref: ui.Change(c.Number), Name: title(c.Change), Path: ui.Path(app, "changes", c.Number)})
-		}
-	}
+	out = append(out, changes...)
 	for _, resolved := range []bool{false, true} {
 		found, err := w.cfg.Helm.Problems(ctx, a, app, resolved, 200)
 		if err != nil {
@@ -136,4 +130,48 @@ func (w *Web) findRef(ctx context.Context, a bosman.Actor, app, q string) ([]sea
 		return nil, false, nil
 	}
 	return []search.Hit{{App: app, Ref: ref, Name: name, Path: path}}, true, err
+}
+
+// findChanges looks through the changes on their way, and by branch through
+// those that were built lately.
+func (w *Web) findChanges(ctx context.Context, a bosman.Actor, app, q string, has func(string) bool) ([]search.Hit, error) {
+	open, err := w.cfg.Helm.Changes(ctx, a, app, false, 0)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int
+	for _, c := range open {
+		if has(c.Branch) || has(c.Title) || has(c.Author) || len(q) >= 6 && strings.HasPrefix(c.Head, q) {
+			numbers = append(numbers, c.Number)
+		}
+	}
+	builds, err := w.cfg.Helm.Builds(ctx, a, app, -1, 300)
+	if err != nil {
+		return nil, err
+	}
+	tried := map[int]bool{}
+	var out []search.Hit
+	for _, b := range builds {
+		if b.Change != 0 && !tried[b.Change] && len(tried) < 100 {
+			tried[b.Change] = true
+			numbers = append(numbers, b.Change)
+		}
+	}
+	slices.Sort(numbers)
+	for _, n := range slices.Backward(slices.Compact(numbers)) {
+		c, err := w.cfg.Helm.FindChange(ctx, a, app, ui.Change(n))
+		if bosman.KindOf(err) == bosman.KindNotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if has(c.Branch) || has(c.Title) || has(c.Author) || len(q) >= 6 && strings.HasPrefix(c.Head, q) {
+			out = append(out, search.Hit{App: app, Ref: ui.Change(n), Name: title(c), Path: ui.Path(app, "changes", n)})
+		}
+		if c.Branch == q && c.Fork == "" {
+			return out[len(out)-1:], nil
+		}
+	}
+	return out, nil
 }

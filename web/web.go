@@ -81,6 +81,7 @@ type Web struct {
 
 	mu      sync.Mutex
 	closed  chan struct{}
+	zones   map[string]zoneOf
 	streams sync.WaitGroup
 }
 
@@ -111,7 +112,7 @@ func New(cfg Config) *Web {
 	s.Cookie.Secure = cfg.Secure
 	s.Cookie.Path = "/"
 	s.HashTokenInStore = true
-	w := &Web{cfg: cfg, sessions: s, limit: login.NewLimit(cfg.Now), closed: make(chan struct{})}
+	w := &Web{cfg: cfg, sessions: s, limit: login.NewLimit(cfg.Now), closed: make(chan struct{}), zones: map[string]zoneOf{}}
 	s.ErrorFunc = func(rw http.ResponseWriter, r *http.Request, err error) {
 		if r.Context().Err() != nil {
 			return

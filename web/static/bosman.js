@@ -56,7 +56,8 @@
       if (again) { again = false; soon(); }
     }
   };
-  const soon = () => { clearTimeout(timer); timer = setTimeout(refresh, 250); };
+  let last = 0; // a busy build must not make every reader ask all the time
+  const soon = () => { clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); refresh(); }, Math.max(250, last + 1500 - Date.now())); };
 
   // --- the stream of events --------------------------------------------------
   const offline = document.getElementById("offline");
@@ -102,7 +103,7 @@
   };
   if (document.documentElement.lang === "en") setInterval(ago, 30000);
   addEventListener("keydown", (e) => {
-    if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input,textarea,select,[contenteditable]")) return;
+    if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest?.("input,textarea,select,[contenteditable]")) return;
     const q = document.getElementById("q");
     if (q) { e.preventDefault(); q.focus(); q.select(); }
   });

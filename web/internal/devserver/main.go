@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/web"
 	"github.com/bosman-cd/bosman/web/internal/story"
@@ -68,8 +69,9 @@ func run() error {
 	if _, err := rand.Read(key); err != nil {
 		return err
 	}
+	events := story.NewEvents()
 	w := web.New(web.Config{
-		Helm: s, People: story.Knows{Story: s}, Events: story.NewEvents(), Sessions: db, Logs: story.Logs{Dir: dir}, Stats: story.Stats{Now: s.Now}, Wall: key,
+		Helm: s, People: story.Knows{Story: s}, Events: events, Sessions: db, Logs: story.Logs{Dir: dir}, Stats: story.Stats{Now: s.Now}, Wall: key,
 		Base: "http://localhost:8080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	handler, err := loggedIn(w, *as)
@@ -78,7 +80,15 @@ func run() error {
 	}
 	server := &http.Server{Addr: *addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
-		<-ctx.Done()
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-tick.C:
+				events.Add("rms", bosman.EventBuildUpdated, "b419")
+			case <-ctx.Done():
+			}
+		}
 		w.Close()
 		if err := server.Close(); err != nil {
 			slog.Error("close", "err", err)
