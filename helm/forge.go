@@ -153,6 +153,9 @@ func (h *Helm) Delivered(ctx context.Context, app string, d forge.Delivery) erro
 // JSON, the newest for each commit.
 func StatusKind(app string) string { return "commit-status:" + app }
 
+// StatusKey is what a status is about: of the same key only the newest counts.
+func StatusKey(s forge.Status) string { return s.Repo + " " + s.Commit + " " + s.Context }
+
 // oweStatus notes that an app's forge must hear of a build.
 func (h *Helm) oweStatus(ctx context.Context, s *store.Store, b bosman.Build) error {
 	setting, err := s.Setting(ctx, originOf(b.App))
@@ -180,5 +183,5 @@ func (h *Helm) oweStatus(ctx context.Context, s *store.Store, b bosman.Build) er
 	if err != nil {
 		return err
 	}
-	return s.Owe(ctx, store.Owed{Kind: StatusKind(b.App), CoalesceKey: b.Head, Data: data, At: h.now(), NextAt: h.now()})
+	return s.Owe(ctx, store.Owed{Kind: StatusKind(b.App), CoalesceKey: StatusKey(st), Data: data, At: h.now()})
 }

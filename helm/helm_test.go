@@ -538,6 +538,28 @@ func TestReconcileTakesUpWhatWasMissed(t *testing.T) {
 	}
 }
 
+func TestStagingIsLeftAsPeopleWantIt(t *testing.T) {
+	r, ctx := newRig(t), t.Context()
+	r.ends(0, bosman.BuildGreen)
+	r.done(r.last())
+	begun := len(r.begun)
+	op, err := r.Stop(ctx, admin, "rms", "staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	op.State = bosman.OpDone
+	if err := r.Store.SaveOperation(ctx, op); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Store.AppendEvent(ctx, bosman.Event{App: "rms", Kind: bosman.EventOperationEnded, Subject: opRef(op.Number)}); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	if len(r.begun) != begun+1 {
+		t.Errorf("after a stop staging was deployed to again: %+v", r.last())
+	}
+}
+
 func TestLastAdministratorStays(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	wantKind(t, "demote", r.Allow(ctx, admin, "ola", bosman.RoleViewer, ""), bosman.KindConflict)

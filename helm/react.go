@@ -204,21 +204,33 @@ func (h *Helm) followMain(ctx context.Context, name string) error {
 		if i.Kind != bosman.KindStaging {
 			continue
 		}
-		last, err := h.Store.Operations(ctx, name, i.Name, 1)
+		sent, err := h.lastSent(ctx, i)
 		if err != nil {
 			return err
 		}
-		if len(last) == 1 && last[0].Release == r.Number && last[0].Plan == bosman.PlanDeploy && last[0].State != bosman.OpFailed && last[0].State != bosman.OpCancelled {
-			continue
-		}
-		if len(last) == 1 && last[0].Release == r.Number && last[0].State == bosman.OpFailed && last[0].Auto {
-			continue // it failed once by itself; a person may ask again
+		if sent == r.Number {
+			continue // it came, is on its way, or failed; what people did since is theirs
 		}
 		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: "staging follows " + app.MainBranch}); err != nil {
 			return fmt.Errorf("send %s to %s: %w", releaseRef(r.Number), i.Name, err)
 		}
 	}
 	return nil
+}
+
+// lastSent is the release of the newest deployment to an instance that was
+// not called off; 0 without any.
+func (h *Helm) lastSent(ctx context.Context, i bosman.Instance) (int, error) {
+	ops, err := h.Store.Operations(ctx, i.App, i.Name, 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range ops {
+		if o.Plan == bosman.PlanDeploy && o.State != bosman.OpSuperseded && o.State != bosman.OpCancelled {
+			return o.Release, nil
+		}
+	}
+	return 0, nil
 }
 
 // buildEnded merges what waited for the build, and sends main's release on.

@@ -83,7 +83,9 @@ func (l letters) Done(ctx context.Context, e notify.Entry) error {
 
 // Retry notes a failed attempt.
 func (l letters) Retry(ctx context.Context, e notify.Entry, next time.Time, reason string) error {
-	return l.store.Postpone(ctx, l.row(e), next, reason)
+	row := l.row(e)
+	row.Tries = e.Tries + 1
+	return l.store.Postpone(ctx, row, next, reason)
 }
 
 // tellPeople puts what happens into the outbox and delivers it.

@@ -175,8 +175,7 @@ func (o owed) Put(ctx context.Context, s forge.Status) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now().UTC()
-	return o.store.Owe(ctx, store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: s.Commit, Data: data, At: now, NextAt: now})
+	return o.store.Owe(ctx, store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: helm.StatusKey(s), Data: data, At: time.Now().UTC()})
 }
 
 // Due gives what is to be sent now.
@@ -186,11 +185,10 @@ func (o owed) Due(ctx context.Context, now time.Time, limit int) (due []forge.It
 		return nil, next, err
 	}
 	for _, row := range all {
-		it := forge.Item{Version: row.ID, Tries: row.Tries, Next: row.NextAt}
+		it := forge.Item{Version: row.At.UnixMicro(), Tries: row.Tries, Next: row.NextAt}
 		if err := json.Unmarshal(row.Data, &it.Status); err != nil {
 			return nil, next, err
 		}
-		it.Version = row.At.UnixMicro()
 		due = append(due, it)
 	}
 	next, err = o.store.NextDue(ctx, helm.StatusKind(o.app), now)
@@ -198,7 +196,7 @@ func (o owed) Due(ctx context.Context, now time.Time, limit int) (due []forge.It
 }
 
 func (o owed) row(it forge.Item) store.Owed {
-	return store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: it.Commit, At: time.UnixMicro(it.Version)}
+	return store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: helm.StatusKey(it.Status), At: time.UnixMicro(it.Version), Tries: it.Tries}
 }
 
 // Done takes out what was sent.

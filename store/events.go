@@ -79,7 +79,7 @@ func (s *Store) DeliveryHandled(ctx context.Context, id string, at time.Time) er
 // an older one of the same kind and key.
 func (s *Store) Owe(ctx context.Context, o Owed) error {
 	_, err := s.db.NewRaw(`INSERT INTO outbox (kind, coalesce_key, data, at, next_at, tries, error) VALUES (?, ?, ?, ?, ?, 0, '')
-		ON CONFLICT (kind, coalesce_key) DO UPDATE SET data = excluded.data, at = excluded.at, next_at = excluded.next_at, tries = 0, error = ''`,
+		ON CONFLICT (kind, coalesce_key) DO UPDATE SET data = excluded.data, at = max(excluded.at, outbox.at), next_at = excluded.next_at, tries = 0, error = ''`,
 		o.Kind, o.CoalesceKey, o.Data, o.At.UTC(), o.NextAt.UTC()).Exec(ctx)
 	return err
 }
@@ -105,8 +105,9 @@ func (s *Store) Paid(ctx context.Context, o Owed) error {
 	return err
 }
 
-// Postpone notes a failed attempt and when to try again.
+// Postpone notes a failed attempt, the number of o.Tries, and when to try
+// again.
 func (s *Store) Postpone(ctx context.Context, o Owed, next time.Time, reason string) error {
-	_, err := s.db.NewRaw("UPDATE outbox SET tries = tries + 1, next_at = ?, error = ? WHERE kind = ? AND coalesce_key = ? AND at = ?", next.UTC(), reason, o.Kind, o.CoalesceKey, o.At.UTC()).Exec(ctx)
+	_, err := s.db.NewRaw("UPDATE outbox SET tries = ?, next_at = ?, error = ? WHERE kind = ? AND coalesce_key = ? AND at = ?", o.Tries, next.UTC(), reason, o.Kind, o.CoalesceKey, o.At.UTC()).Exec(ctx)
 	return err
 }
