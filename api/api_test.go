@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bosman-cd/bosman/api"
-	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/api/wire"
@@ -20,8 +20,10 @@ const at = "/api/v1/apps/rms"
 
 func TestListingsAreLists(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/api/v1/apps", "/api/v1/status", "/api/v1/people", "/api/v1/people/jan/tokens", "/api/v1/at-hand", "/api/v1/activity",
-		at + "/changes", at + "/builds", at + "/releases", at + "/instances", at + "/operations", at + "/backups", at + "/problems", at + "/mails", at + "/tasks"} {
+	for _, path := range []string{
+		"/api/v1/apps", "/api/v1/status", "/api/v1/people", "/api/v1/people/jan/tokens", "/api/v1/at-hand", "/api/v1/activity",
+		at + "/changes", at + "/builds", at + "/releases", at + "/instances", at + "/operations", at + "/backups", at + "/problems", at + "/mails", at + "/tasks",
+	} {
 		if text := r.want(200, "jan", "GET", path, ""); !strings.HasPrefix(text, "[") {
 			t.Errorf("%s gives %s, want a list", path, text)
 		}

@@ -32,7 +32,8 @@ func (s *server) apps() {
 		Body struct {
 			Name string `json:"name" example:"rms"`
 		}
-	}) (bosman.App, error) {
+	},
+	) (bosman.App, error) {
 		return s.Helm.AddApp(ctx, actor(ctx), in.Body.Name)
 	})
 	add(s, route{"GET", "/apps/{app}", "get-app", tag, "One app"}, func(ctx context.Context, in *InApp) (bosman.App, error) {
@@ -41,12 +42,14 @@ func (s *server) apps() {
 	add(s, route{"DELETE", "/apps/{app}", "remove-app", tag, "Stop an app and forget it; only its backups stay"}, func(ctx context.Context, in *struct {
 		InApp
 		Confirm string `query:"confirm" doc:"the app's name"`
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: "removed " + in.App}, s.Helm.RemoveApp(ctx, actor(ctx), in.App, in.Confirm)
 	})
 	add(s, route{"GET", "/status", "status", tag, "The jobs table: each instance, then the builds of changes"}, func(ctx context.Context, in *struct {
 		App string `query:"app" doc:"only this app"`
-	}) ([]wire.Job, error) {
+	},
+	) ([]wire.Job, error) {
 		jobs, err := s.Helm.Status(ctx, actor(ctx), in.App)
 		out := make([]wire.Job, len(jobs))
 		for n, j := range jobs {
@@ -81,7 +84,8 @@ func (s *server) apps() {
 		Capped
 		App    string `query:"app" doc:"only this app"`
 		Before int64  `query:"before" doc:"only lines with a smaller id"`
-	}) ([]bosman.Activity, error) {
+	},
+	) ([]bosman.Activity, error) {
 		return list(s.Helm.Activity(ctx, actor(ctx), in.App, in.Before, in.Max))
 	})
 }

@@ -19,7 +19,8 @@ func (s *server) builds() {
 		InApp
 		Capped
 		Change int `query:"change" default:"-1" doc:"only of this change; 0: of main; -1: all"`
-	}) ([]bosman.Build, error) {
+	},
+	) ([]bosman.Build, error) {
 		return list(s.Helm.Builds(ctx, actor(ctx), in.App, in.Change, in.Max))
 	})
 	add(s, route{"POST", "/apps/{app}/builds", "build", tag, "Queue a build of a branch as merged with main, or of main"}, func(ctx context.Context, in *struct {
@@ -27,7 +28,8 @@ func (s *server) builds() {
 		Body struct {
 			Branch string `json:"branch" example:"interview-dates" doc:"a branch, or c12"`
 		}
-	}) (bosman.Build, error) {
+	},
+	) (bosman.Build, error) {
 		return s.Helm.Build(ctx, actor(ctx), in.App, in.Body.Branch)
 	})
 	add(s, route{"GET", "/apps/{app}/builds/{n}", "get-build", tag, "One build with its report"}, func(ctx context.Context, in *Numbered) (bosman.Build, error) {
@@ -39,13 +41,15 @@ func (s *server) builds() {
 	add(s, route{"POST", "/apps/{app}/builds/{n}/cancel", "cancel-build", tag, "End a build that is queued or running"}, func(ctx context.Context, in *struct {
 		Numbered
 		Body *Reason
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: "cancelled " + bosman.Ref(bosman.LetterBuild, in.N)}, s.Helm.CancelBuild(ctx, actor(ctx), in.App, in.N, in.Body.text())
 	})
 	add(s, route{"GET", "/apps/{app}/releases", "list-releases", tag, "List releases, newest first"}, func(ctx context.Context, in *struct {
 		InApp
 		Capped
-	}) ([]bosman.Release, error) {
+	},
+	) ([]bosman.Release, error) {
 		return list(s.Helm.Releases(ctx, actor(ctx), in.App, in.Max))
 	})
 }

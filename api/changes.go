@@ -37,7 +37,8 @@ func (s *server) changes() {
 		InApp
 		Capped
 		All bool `query:"all" doc:"also merged and closed ones"`
-	}) ([]wire.ChangeView, error) {
+	},
+	) ([]wire.ChangeView, error) {
 		views, err := s.Helm.Changes(ctx, actor(ctx), in.App, in.All, in.Max)
 		out := make([]wire.ChangeView, len(views))
 		for n, v := range views {
@@ -71,7 +72,8 @@ func (s *server) changes() {
 		Body struct {
 			Instance string `json:"instance" example:"testing-anna"`
 		}
-	}) (bosman.Operation, error) {
+	},
+	) (bosman.Operation, error) {
 		return s.Helm.Try(ctx, actor(ctx), in.App, in.Ref, in.Body.Instance)
 	})
 }

@@ -52,14 +52,16 @@ func (s *server) instances() {
 	add(s, route{"POST", at + "/deploy", "deploy", tag, "Send a release to an instance"}, func(ctx context.Context, in *struct {
 		InInstance
 		Body *DeployBody
-	}) (bosman.Operation, error) {
+	},
+	) (bosman.Operation, error) {
 		b := or(in.Body)
 		return s.Helm.Deploy(ctx, actor(ctx), helm.DeployRequest{App: in.App, Instance: in.Instance, Release: b.Release, Why: b.Why, Override: b.Override})
 	})
 	add(s, route{"POST", at + "/revert", "revert", tag, "Take an instance back to the release before"}, func(ctx context.Context, in *struct {
 		InInstance
 		Body *RevertBody
-	}) (bosman.Operation, error) {
+	},
+	) (bosman.Operation, error) {
 		b := or(in.Body)
 		return s.Helm.Revert(ctx, actor(ctx), in.App, in.Instance, b.Database == "restore", b.Why)
 	})
@@ -82,13 +84,15 @@ func (s *server) instances() {
 		InApp
 		Capped
 		Instance string `query:"instance" doc:"only of this instance"`
-	}) ([]bosman.Mail, error) {
+	},
+	) ([]bosman.Mail, error) {
 		return list(s.Helm.Mails(ctx, actor(ctx), in.App, in.Instance, in.Max))
 	})
 	add(s, route{"GET", "/apps/{app}/mails/{id}", "get-mail", tag, "One caught message"}, func(ctx context.Context, in *struct {
 		InApp
 		ID int64 `path:"id"`
-	}) (bosman.Mail, error) {
+	},
+	) (bosman.Mail, error) {
 		return s.Helm.Mail(ctx, actor(ctx), in.App, in.ID)
 	})
 }

@@ -18,7 +18,8 @@ func (s *server) operations() {
 		InApp
 		Capped
 		Instance string `query:"instance" doc:"only on this instance"`
-	}) ([]bosman.Operation, error) {
+	},
+	) ([]bosman.Operation, error) {
 		return list(s.Helm.Operations(ctx, actor(ctx), in.App, in.Instance, in.Max))
 	})
 	add(s, route{"GET", "/apps/{app}/operations/{n}", "get-operation", tag, "One operation with its steps"}, func(ctx context.Context, in *Numbered) (bosman.Operation, error) {
@@ -31,13 +32,15 @@ func (s *server) operations() {
 		InApp
 		Capped
 		Instance string `query:"instance" doc:"only of this instance"`
-	}) ([]bosman.Backup, error) {
+	},
+	) ([]bosman.Backup, error) {
 		return list(s.Helm.Backups(ctx, actor(ctx), in.App, in.Instance, in.Max))
 	})
 	add(s, route{"POST", "/apps/{app}/backups/{n}/restore", "restore-backup", tag, "Put a backup in place of an instance's database and files, which are kept"}, func(ctx context.Context, in *struct {
 		Numbered
 		Body *RestoreBody
-	}) (bosman.Operation, error) {
+	},
+	) (bosman.Operation, error) {
 		return s.Helm.RestoreBackup(ctx, actor(ctx), in.App, in.N, or(in.Body).Instance)
 	})
 }

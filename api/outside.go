@@ -24,7 +24,8 @@ func (s *server) outside() {
 			CloneURL string `json:"clone_url,omitempty"`
 			BaseURL  string `json:"base_url,omitempty" doc:"of the forge's API, where it is not the usual one"`
 		}
-	}) (wire.Connected, error) {
+	},
+	) (wire.Connected, error) {
 		b := in.Body
 		secret, err := s.Helm.Connect(ctx, actor(ctx), in.App, helm.Origin{Kind: b.Kind, Repo: b.Repo, Token: b.Token, CloneURL: b.CloneURL, BaseURL: b.BaseURL})
 		return wire.Connected{Hook: strings.TrimSuffix(s.URL, "/") + "/hooks/" + in.App, Secret: secret}, err
@@ -49,7 +50,8 @@ func (s *server) outside() {
 			Private bool     `json:"private,omitempty" doc:"its address may be one of the local network"`
 			Sign    bool     `json:"sign,omitempty" doc:"sign what is sent; the answer holds the secret, once"`
 		}
-	}) (wire.NewToken, error) {
+	},
+	) (wire.NewToken, error) {
 		b := in.Body
 		t := notify.Target{Name: b.Name, URL: b.URL, App: b.App, Kinds: b.Kinds, Private: b.Private}
 		if b.Sign {

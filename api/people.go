@@ -25,7 +25,8 @@ func (s *server) people() {
 			Role     bosman.Role `json:"role" example:"tester" doc:"viewer, developer, tester or admin"`
 			Password string      `json:"password,omitempty" doc:"without one they cannot log in by password"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		b := in.Body
 		return wire.Ok{Note: "added " + b.Name + " as " + string(b.Role)}, s.Helm.AddPerson(ctx, actor(ctx), bosman.Person{Name: b.Name, Email: b.Email, Role: b.Role}, b.Password)
 	})
@@ -35,7 +36,8 @@ func (s *server) people() {
 			Role bosman.Role `json:"role"`
 			App  string      `json:"app,omitempty"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		note := in.Name + " is " + string(in.Body.Role) + " now"
 		if in.Body.App != "" {
 			note += " on " + in.Body.App
@@ -47,7 +49,8 @@ func (s *server) people() {
 		Body struct {
 			Disabled bool `json:"disabled"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		note := in.Name + " may come in again"
 		if in.Body.Disabled {
 			note = in.Name + " is shut out"
@@ -59,7 +62,8 @@ func (s *server) people() {
 		Body struct {
 			Password string `json:"password"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: "set the password of " + in.Name}, s.Helm.SetPassword(ctx, actor(ctx), in.Name, in.Body.Password)
 	})
 	add(s, route{"GET", "/people/{name}/tokens", "list-tokens", tag, "List a person's tokens"}, func(ctx context.Context, in *InPerson) ([]bosman.Token, error) {
@@ -70,13 +74,15 @@ func (s *server) people() {
 		Body struct {
 			Name string `json:"name" example:"laptop" doc:"what it is for"`
 		}
-	}) (wire.NewToken, error) {
+	},
+	) (wire.NewToken, error) {
 		text, err := s.Helm.NewToken(ctx, actor(ctx), in.Name, in.Body.Name)
 		return wire.NewToken{Text: text}, err
 	})
 	add(s, route{"DELETE", "/tokens/{id}", "remove-token", tag, "End a token"}, func(ctx context.Context, in *struct {
 		ID string `path:"id"`
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: "ended the token " + in.ID}, s.Helm.RemoveToken(ctx, actor(ctx), in.ID)
 	})
 	add(s, route{"GET", "/at-hand", "list-at-hand", tag, "Who is there to help now"}, func(ctx context.Context, _ *struct{}) ([]bosman.Person, error) {
@@ -89,7 +95,8 @@ func (s *server) people() {
 		Body struct {
 			Until time.Time `json:"until"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		note := "you are at hand until " + in.Body.Until.UTC().Format(time.RFC3339)
 		if in.Body.Until.Before(time.Now()) {
 			note = "you are not at hand any more"

@@ -13,7 +13,8 @@ func (s *server) problems() {
 		InApp
 		Capped
 		Resolved bool `query:"resolved" doc:"also resolved ones"`
-	}) ([]bosman.Problem, error) {
+	},
+	) ([]bosman.Problem, error) {
 		return list(s.Helm.Problems(ctx, actor(ctx), in.App, in.Resolved, in.Max))
 	})
 	add(s, route{"GET", "/apps/{app}/problems/{n}", "get-problem", tag, "One problem and its newest reports"}, func(ctx context.Context, in *Numbered) (wire.ProblemView, error) {
@@ -28,7 +29,8 @@ func (s *server) problems() {
 		Body struct {
 			Resolved bool `json:"resolved"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		note := "reopened "
 		if in.Body.Resolved {
 			note = "resolved "

@@ -23,7 +23,8 @@ func (s *server) secrets() {
 			Scope  string            `json:"scope" example:"kind:live" doc:"build, kind:KIND or instance:NAME"`
 			Values map[string]string `json:"values"`
 		}
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: fmt.Sprintf("set %d for %s; instances see them at their next start", len(in.Body.Values), in.Body.Scope)},
 			s.Helm.SetSecrets(ctx, actor(ctx), in.App, in.Body.Scope, in.Body.Values)
 	})
@@ -31,7 +32,8 @@ func (s *server) secrets() {
 		InApp
 		Scope string `path:"scope"`
 		Name  string `path:"name"`
-	}) (wire.Ok, error) {
+	},
+	) (wire.Ok, error) {
 		return wire.Ok{Note: "removed " + in.Name + " from " + in.Scope}, s.Helm.RemoveSecret(ctx, actor(ctx), in.App, in.Scope, in.Name)
 	})
 }

@@ -75,11 +75,7 @@ func leaves(t *testing.T) []*kong.Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []*kong.Node
-	for _, n := range k.Model.Leaves(false) {
-		out = append(out, n)
-	}
-	return out
+	return append([]*kong.Node(nil), k.Model.Leaves(false)...)
 }
 
 func TestEveryCommandHasAnExample(t *testing.T) {
@@ -198,9 +194,11 @@ func TestOverTheSocket(t *testing.T) {
 
 func TestJSONIsJSON(t *testing.T) {
 	s := newScript(t)
-	for _, line := range []string{"status", "changes", "builds", "releases", "instances", "deployments", "backup list", "secrets list", "problems",
+	for _, line := range []string{
+		"status", "changes", "builds", "releases", "instances", "deployments", "backup list", "secrets list", "problems",
 		"mails", "people", "people token", "people at-hand", "activity", "app list", "tasks", "restart staging", "stop staging",
-		"deploy staging --release 1", "people token new x", "people at-hand 1h", "allow jan viewer"} {
+		"deploy staging --release 1", "people token new x", "people at-hand 1h", "allow jan viewer",
+	} {
 		got := s.run("", append(strings.Fields(line), "--json")...)
 		var v any
 		if err := json.Unmarshal([]byte(got.out), &v); err != nil || got.code != ExitOK {

@@ -29,9 +29,16 @@ func TestTimesAsPeopleSayThem(t *testing.T) {
 		before time.Duration
 		want   string
 	}{
-		{0, "just now"}, {44 * time.Second, "just now"}, {50 * time.Second, "1 min ago"}, {3 * time.Minute, "3 min ago"},
-		{59 * time.Minute, "59 min ago"}, {61 * time.Minute, "1 h ago"}, {30 * time.Hour, "30 h ago"}, {37 * time.Hour, "2 days ago"},
-		{240 * time.Hour, "10 days ago"}, {-2 * time.Hour, "in 2 h"},
+		{0, "just now"},
+		{44 * time.Second, "just now"},
+		{50 * time.Second, "1 min ago"},
+		{3 * time.Minute, "3 min ago"},
+		{59 * time.Minute, "59 min ago"},
+		{61 * time.Minute, "1 h ago"},
+		{30 * time.Hour, "30 h ago"},
+		{37 * time.Hour, "2 days ago"},
+		{240 * time.Hour, "10 days ago"},
+		{-2 * time.Hour, "in 2 h"},
 	} {
 		if got := e.ago(noon.Add(-c.before)); got != c.want {
 			t.Errorf("%v ago is %q, want %q", c.before, got, c.want)
@@ -88,8 +95,10 @@ func TestStatusRows(t *testing.T) {
 
 func TestRoadOnOneLine(t *testing.T) {
 	road := bosman.Road{
-		{Name: "tests", State: bosman.StationGood, Note: "412 passed"}, {Name: "testing", State: bosman.StationRunning, Note: "anna"},
-		{Name: "accepted", State: bosman.StationWaiting}, {Name: "merged", State: bosman.StationFailed, Note: "conflicts with main in a.py"},
+		{Name: "tests", State: bosman.StationGood, Note: "412 passed"},
+		{Name: "testing", State: bosman.StationRunning, Note: "anna"},
+		{Name: "accepted", State: bosman.StationWaiting},
+		{Name: "merged", State: bosman.StationFailed, Note: "conflicts with main in a.py"},
 	}
 	if got, want := roadText(road, false), "✓ tests → ◐ testing anna → ◌ accepted → ✕ merged (conflicts with main in a.py)"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,12 +42,6 @@ func (w *world) Changed(ctx context.Context, i bosman.Instance, before string) (
 		return SchemaChange{}, err
 	}
 	return SchemaChange{Text: before + " became " + now, Destructive: w.drops}, nil
-}
-
-func (w *world) dump(i bosman.Instance) data {
-	d := w.see().Data[i.Database.Name]
-	d.Rows, d.Schema = slices.Clone(d.Rows), slices.Clone(d.Schema)
-	return d
 }
 
 type databases struct{ *world } // Databases.Backup and BackupRows.Backup share a name

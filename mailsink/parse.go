@@ -44,7 +44,7 @@ func Parse(data []byte) bosman.Mail {
 
 // header decodes =?utf-8?…?= words and joins folded lines.
 func header(s string) string {
-	d := mime.WordDecoder{CharsetReader: func(label string, r io.Reader) (io.Reader, error) { return charset.NewReaderLabel(label, r) }}
+	d := mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
 	if plain, err := d.DecodeHeader(s); err == nil {
 		s = plain
 	}

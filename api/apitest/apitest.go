@@ -132,10 +132,12 @@ func New(t *testing.T) *Rig {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	r.Handler = api.New(api.Config{Log: log, Helm: r.Helm, Logs: r, URL: "http://localhost:8080", Identify: identify,
+	r.Handler = api.New(api.Config{
+		Log: log, Helm: r.Helm, Logs: r, URL: "http://localhost:8080", Identify: identify,
 		GitToken: func(_ context.Context, a bosman.Actor) (string, time.Time, error) {
 			return "bos_for_" + a.Person, time.Now(), nil
-		}})
+		},
+	})
 	r.Server = httptest.NewServer(r.Handler)
 	t.Cleanup(r.Server.Close)
 	return r

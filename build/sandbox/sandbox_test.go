@@ -28,8 +28,10 @@ func place(t *testing.T) Command {
 			t.Error(err)
 		}
 	})
-	c := Command{Tree: filepath.Join(dir, "tree"), Home: filepath.Join(dir, "home"), Tools: filepath.Join(dir, "tools"),
-		Trust: bosman.TrustTeam, UID: UID(0, bosman.TrustTeam), Mark: "test" + filepath.Base(dir), Timeout: time.Minute}
+	c := Command{
+		Tree: filepath.Join(dir, "tree"), Home: filepath.Join(dir, "home"), Tools: filepath.Join(dir, "tools"),
+		Trust: bosman.TrustTeam, UID: UID(0, bosman.TrustTeam), Mark: "test" + filepath.Base(dir), Timeout: time.Minute,
+	}
 	for _, d := range []string{c.Tree, c.Home, c.Home + "/.cache", c.Home + "/.npm", c.Tools + "/cache", c.Tools + "/npm"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)

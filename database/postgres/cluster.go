@@ -87,8 +87,10 @@ func (c *Cluster) log() *slog.Logger {
 
 // database fills in how role reaches the database name.
 func (c *Cluster) database(name, role string) bosman.Database {
-	return bosman.Database{Engine: "postgres", Cluster: c.Name, Name: name, User: role,
-		Password: c.password(role), Host: c.SocketDir, Port: c.Port}
+	return bosman.Database{
+		Engine: "postgres", Cluster: c.Name, Name: name, User: role,
+		Password: c.password(role), Host: c.SocketDir, Port: c.Port,
+	}
 }
 
 // admin is the superuser's way into the database name.

@@ -261,8 +261,10 @@ func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (bosman.Data
 				return err
 			}
 			login := quote(loginRole(e.app, name))
-			place := []string{"ALTER DATABASE " + quote(with.Name) + " RENAME TO " + quote(d.Name),
-				"GRANT CONNECT, TEMPORARY ON DATABASE " + quote(d.Name) + " TO " + login, freshComment}
+			place := []string{
+				"ALTER DATABASE " + quote(with.Name) + " RENAME TO " + quote(d.Name),
+				"GRANT CONNECT, TEMPORARY ON DATABASE " + quote(d.Name) + " TO " + login, freshComment,
+			}
 			old, err := e.read(ctx, tx, d.Name)
 			if bosman.KindOf(err) == bosman.KindNotFound {
 				return run(ctx, tx, place...)
@@ -379,8 +381,10 @@ func (e *Engine) List(ctx context.Context) ([]database.Entry, error) {
 		if strings.HasSuffix(l.db, "__"+database.TagMaking) {
 			continue
 		}
-		out = append(out, database.Entry{Database: e.home.database(l.db, loginRole(e.app, l.Name)), Name: l.Name, KeptAt: l.KeptAt,
-			Golden: database.HasTag(l.Name, database.TagGolden), Bytes: l.bytes, Copy: l.Copy})
+		out = append(out, database.Entry{
+			Database: e.home.database(l.db, loginRole(e.app, l.Name)), Name: l.Name, KeptAt: l.KeptAt,
+			Golden: database.HasTag(l.Name, database.TagGolden), Bytes: l.bytes, Copy: l.Copy,
+		})
 	}
 	return out, nil
 }

@@ -37,8 +37,10 @@ func TestNeighboursCannotRead(t *testing.T) {
 			}
 		}
 		// Even acting as the app's owner it cannot open the door for itself or others.
-		for _, s := range []string{"GRANT CONNECT ON DATABASE rms__live TO PUBLIC", "GRANT CONNECT ON DATABASE rms__live TO rms__staging", "ALTER DATABASE rms__live RENAME TO x",
-			"CREATE DATABASE x", "CREATE ROLE x", "SET ROLE bosman", "GRANT app_rms TO other__prod", "DROP DATABASE rms__live"} {
+		for _, s := range []string{
+			"GRANT CONNECT ON DATABASE rms__live TO PUBLIC", "GRANT CONNECT ON DATABASE rms__live TO rms__staging", "ALTER DATABASE rms__live RENAME TO x",
+			"CREATE DATABASE x", "CREATE ROLE x", "SET ROLE bosman", "GRANT app_rms TO other__prod", "DROP DATABASE rms__live",
+		} {
 			// PostgreSQL only warns when there is nothing it could grant.
 			if err := trySQL(me, s); err == nil && !strings.HasPrefix(s, "GRANT CONNECT") {
 				t.Errorf("%s may %s", name, s)

@@ -227,8 +227,10 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err := e.fill(ctx, dir, making, taken.Extensions); err != nil {
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
-	l := labelled{db: db, label: label{App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now,
-		Copy: bosman.CopyInfo{From: source.Name, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes}}}
+	l := labelled{db: db, label: label{
+		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now,
+		Copy: bosman.CopyInfo{From: source.Name, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes},
+	}}
 	comment, err := l.comment(db)
 	if err != nil {
 		return database.Golden{}, err

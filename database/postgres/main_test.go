@@ -202,16 +202,6 @@ func engine(t testing.TB, app string, home *Cluster, sources ...*Cluster) *Engin
 }
 
 // psql runs the program with the server's own environment for libpq.
-func run1(t testing.TB, env []string, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
 
 func pidOf(t testing.TB, c *Cluster) int {
 	t.Helper()

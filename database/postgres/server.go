@@ -223,8 +223,10 @@ func (c *Cluster) initdb(ctx context.Context) error {
 			return ioError("give away a password file", c.Dir, err)
 		}
 	}
-	args := []string{"-D", partial, "-U", superuser, "--pwfile", pw, "--auth=scram-sha-256",
-		"--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"}
+	args := []string{
+		"-D", partial, "-U", superuser, "--pwfile", pw, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
+	}
 	if c.Profile == Scratch {
 		args = append(args, "--no-sync")
 	}
@@ -275,16 +277,27 @@ func (c *Cluster) settings() [][2]string {
 	}
 	if c.Profile == Scratch {
 		return append(s, [][2]string{
-			{"shared_buffers", "48MB"}, {"maintenance_work_mem", "48MB"},
-			{"fsync", "off"}, {"synchronous_commit", "off"}, {"full_page_writes", "off"},
-			{"wal_level", "minimal"}, {"max_wal_senders", "0"}, {"archive_mode", "off"},
-			{"autovacuum_max_workers", "1"}, {"autovacuum_naptime", "5min"}, {"checkpoint_timeout", "30min"},
+			{"shared_buffers", "48MB"},
+			{"maintenance_work_mem", "48MB"},
+			{"fsync", "off"},
+			{"synchronous_commit", "off"},
+			{"full_page_writes", "off"},
+			{"wal_level", "minimal"},
+			{"max_wal_senders", "0"},
+			{"archive_mode", "off"},
+			{"autovacuum_max_workers", "1"},
+			{"autovacuum_naptime", "5min"},
+			{"checkpoint_timeout", "30min"},
 		}...)
 	}
 	return append(s, [][2]string{
-		{"shared_buffers", "64MB"}, {"maintenance_work_mem", "64MB"},
-		{"fsync", "on"}, {"synchronous_commit", "on"}, {"full_page_writes", "on"},
-		{"wal_level", "replica"}, {"autovacuum_max_workers", "2"},
+		{"shared_buffers", "64MB"},
+		{"maintenance_work_mem", "64MB"},
+		{"fsync", "on"},
+		{"synchronous_commit", "on"},
+		{"full_page_writes", "on"},
+		{"wal_level", "replica"},
+		{"autovacuum_max_workers", "2"},
 	}...)
 }
 

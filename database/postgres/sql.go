@@ -71,7 +71,8 @@ func (c *Cluster) exec(ctx context.Context, doing string, statements ...string) 
 
 func run(ctx context.Context, conn interface {
 	Exec(context.Context, string, ...any) (tag, error)
-}, statements ...string) error {
+}, statements ...string,
+) error {
 	for _, s := range statements {
 		if _, err := conn.Exec(ctx, s); err != nil {
 			return err

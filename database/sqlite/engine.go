@@ -115,8 +115,10 @@ func open(path string) (*sql.DB, error) {
 	if err := exists(path); err != nil {
 		return nil, err
 	}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path,
-		RawQuery: "mode=rw&_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)"}
+	u := url.URL{
+		Scheme: "file", OmitHost: true, Path: path,
+		RawQuery: "mode=rw&_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)",
+	}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return nil, err

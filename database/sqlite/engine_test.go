@@ -22,8 +22,10 @@ func TestMain(m *testing.M) {
 func maker(root string) databasetest.Maker {
 	return func(app string) (databasetest.World, error) {
 		e, err := NewEngine(filepath.Join(root, app))
-		return databasetest.World{Engine: e, Source: e, Trial: e, Blob: "blob",
-			Open: func(d bosman.Database) (*sql.DB, error) { return open(d.Name) }}, err
+		return databasetest.World{
+			Engine: e, Source: e, Trial: e, Blob: "blob",
+			Open: func(d bosman.Database) (*sql.DB, error) { return open(d.Name) },
+		}, err
 	}
 }
 

@@ -62,7 +62,11 @@ func newSocket(addr string) (*socket, error) {
 		u.SetUnlinkOnClose(false)
 	}
 	defer func() { _ = l.Close() }() // its descriptor was duplicated
-	raw, err := l.(syscall.Conn).SyscallConn()
+	conn, ok := l.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("the listener on %s has no descriptor", addr)
+	}
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
