@@ -101,7 +101,7 @@ type Policy struct {
 	Deploy  DeployPolicy `yaml:"deploy"`
 	Backup  BackupPolicy `yaml:"backup"`
 	Watch   WatchPolicy  `yaml:"watch"`
-	Workers bool         `yaml:"workers"` // start worker and cron processes also outside live and staging
+	Workers bool         `yaml:"workers"` // start worker and cron processes also outside live
 }
 
 // DeployPolicy says when and after what live may be deployed.

@@ -108,7 +108,7 @@ func dataFolder(instanceDir, data string, uid int) (string, error) {
 // processes takes those of the manifest that this instance runs.
 func processes(o Order, s runtime.Spec) ([]runtime.Process, error) {
 	kind := o.Around.Instance.Kind
-	all := kind == bosman.KindLive || kind == bosman.KindStaging || o.Manifest.PolicyFor(kind).Workers
+	all := kind == bosman.KindLive || o.Manifest.PolicyFor(kind).Workers
 	var out []runtime.Process
 	for name, p := range o.Manifest.Processes {
 		if name != bosman.WebProcess && !all {

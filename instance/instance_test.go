@@ -231,7 +231,7 @@ func TestCopiesRunNoWorkersUnlessAsked(t *testing.T) {
 		want    int
 	}{
 		{bosman.KindLive, false, 2},
-		{bosman.KindStaging, false, 2},
+		{bosman.KindStaging, false, 1},
 		{bosman.KindTesting, false, 1},
 		{bosman.KindPreview, true, 2},
 	} {

@@ -147,8 +147,8 @@ func (c crontab) See(ctx context.Context, t time.Time) error {
 	return c.store.SetSetting(ctx, cronSeen, t.UTC().Format(time.RFC3339))
 }
 
-// cronEntries are the cron entries of instances that run them: live and
-// staging, and copies where the policy says so.
+// cronEntries are the cron entries of instances that run them: live, and
+// others where the policy says so: copies do not act on the world.
 func (s *server) cronEntries(ctx context.Context) ([]cron.Entry, error) {
 	all, err := s.store.Instances(ctx, "")
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *server) cronEntries(ctx context.Context) ([]cron.Entry, error) {
 			s.log.Warn("the cron entries of an instance cannot be read", "app", i.App, "instance", i.Name, "err", err)
 			continue
 		}
-		if i.Kind != bosman.KindLive && i.Kind != bosman.KindStaging && !o.Manifest.PolicyFor(i.Kind).Workers {
+		if i.Kind != bosman.KindLive && !o.Manifest.PolicyFor(i.Kind).Workers {
 			continue
 		}
 		zone, err := time.LoadLocation(o.Manifest.Timezone)
