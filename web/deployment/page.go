@@ -28,8 +28,7 @@ type View struct {
 	Instance  bosman.Instance
 	Backup    *bosman.Backup // made before it, or restored by it
 	TookBack  int            // the revert that took it back; 0 without
-	Signoffs  []bosman.Signoff
-	Log       []ui.Line // its own, if it has one
+	Log       []ui.Line      // its own, if it has one
 	LogFrom   int64
 	HasLog    bool
 	MayRevert bool // and there is something to take back
@@ -104,34 +103,58 @@ func Wish(ctx context.Context, o bosman.Operation) string {
 	return string(o.Plan) + " " + o.Instance
 }
 
-// span is where a step lies on the time line, in thousandths of the whole.
-type span struct{ from, width int }
+// span is where a step lies on the time line, in thousandths of the whole; cut
+// says that it lasted longer than it is drawn.
+type span struct {
+	from, width int
+	cut         bool
+}
 
-// spans places the steps of an operation on its time line. A step too short to
-// be seen gets a sliver.
+// spans places the steps of an operation on its time line, one after the
+// other. A step too short to be seen gets a sliver; waiting for hours or
+// watching for minutes is drawn at most as long as all else together, for it
+// would hide the rest.
 func spans(o bosman.Operation, now time.Time) []span {
-	out := make([]span, len(o.Steps))
-	start, end := o.StartedAt, o.EndedAt
-	if end.IsZero() {
-		end = now
-	}
-	// A wait of hours and a watch of minutes would hide everything else.
-	if total := end.Sub(start); start.IsZero() || total <= 0 {
-		return out
-	}
 	const sliver = 6
-	total := end.Sub(start)
-	at := func(t time.Time) int { return int(1000 * t.Sub(start) / total) }
+	out, took := make([]span, len(o.Steps)), make([]time.Duration, len(o.Steps))
+	var work time.Duration
 	for n, s := range o.Steps {
 		if s.StartedAt.IsZero() {
 			continue
 		}
-		stop := s.EndedAt
-		if stop.IsZero() {
-			stop = end
+		end := s.EndedAt
+		if end.IsZero() {
+			end = now
+			if !o.EndedAt.IsZero() {
+				end = o.EndedAt
+			}
 		}
-		from := min(max(at(s.StartedAt), 0), 1000-sliver)
-		out[n] = span{from: from, width: min(max(at(stop)-from, sliver), 1000-from)}
+		took[n] = max(end.Sub(s.StartedAt), time.Millisecond)
+		if !patient(s.Name) {
+			work += took[n]
+		}
+	}
+	var total time.Duration
+	for n, s := range o.Steps {
+		if patient(s.Name) && work > 0 && took[n] > work {
+			took[n], out[n].cut = work, true
+		}
+		total += took[n]
+	}
+	if total == 0 {
+		return out
+	}
+	var at time.Duration
+	for n := range out {
+		if took[n] == 0 {
+			continue
+		}
+		out[n].from = min(int(1000*at/total), 1000-sliver)
+		out[n].width = min(max(int(1000*took[n]/total), sliver), 1000-out[n].from)
+		at += took[n]
 	}
 	return out
 }
+
+// patient steps wait for people or for time.
+func patient(step string) bool { return step == "wait" || step == "watch" }
