@@ -218,10 +218,16 @@ func (a adapter) Deployment(ctx context.Context, who bosman.Actor, app string, n
 	v.MayRevert = newest && v.TookBack == 0 && (v.Instance.Previous != 0 || !op.Committed) && a.May(ctx, who, bosman.MayRevert, app, kind)
 	v.MayCancel = op.State == bosman.OpQueued && a.May(ctx, who, bosman.MayDeploy, app, kind)
 	path := a.w.cfg.Logs.Operation(app, n)
-	v.HasLog = path != ""
 	v.Log, v.LogFrom, err = tail(path, 200, world{a.w}.Zone(ctx, app))
-	v.HasLog = v.HasLog && len(v.Log) > 0
+	v.Log = slices.DeleteFunc(v.Log, func(l ui.Line) bool { return !during(op, l.At) })
+	v.HasLog = path != "" && (len(v.Log) > 0 || !op.State.Final() && !op.StartedAt.IsZero())
 	return v, err
+}
+
+// during says whether a moment lies in an operation: its log may be that of the
+// whole instance.
+func during(op bosman.Operation, at time.Time) bool {
+	return !op.StartedAt.IsZero() && !at.Before(op.StartedAt) && (op.EndedAt.IsZero() || !at.After(op.EndedAt))
 }
 
 // ProblemList gives an app's problems.

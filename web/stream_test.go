@@ -181,3 +181,27 @@ func TestLogsResumeAndEnd(t *testing.T) {
 	for range c {
 	}
 }
+
+// opLogs gives operations the log of their instance, as the wiring does.
+type opLogs struct{ story.Logs }
+
+func (l opLogs) Operation(app string, _ int) string { return l.Instance(app, "live") }
+
+func TestDeploymentShowsItsOwnPartOfTheLog(t *testing.T) {
+	s := start(t, func(s *story.Story, cfg *Config) {
+		logs := cfg.Logs.(story.Logs) //nolint:errcheck // made by start
+		cfg.Logs = opLogs{logs}
+		for n := range s.Ops {
+			if s.Ops[n].Number == 47 { // the log is written while the test runs
+				s.Ops[n].StartedAt, s.Ops[n].EndedAt = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+			}
+		}
+	})
+	v := s.as("zofia")
+	if page := text(v.page("/rms/deployments/47")); !strings.Contains(page, "GET /candidates/?page=") {
+		t.Error("the log of its time is missing")
+	}
+	if page := text(v.page("/rms/deployments/44")); strings.Contains(page, "GET /candidates/?page=") {
+		t.Error("another time's log is shown")
+	}
+}
