@@ -62,7 +62,7 @@ func Run(ctx context.Context, opt Options, stdout io.Writer) error {
 	}
 	switch {
 	case err != nil:
-		return bosman.Failed("the demo did not get to its end").WithKept("its folder "+opt.Data+" stays for a look").
+		return bosman.Failed("the demo did not get to its end").WithKept("its folder " + opt.Data + " stays for a look").
 			WithNext("read " + w.path("serve.log") + "; then bosman demo --clean").Because(err)
 	case opt.Once:
 		return os.RemoveAll(opt.Data)

@@ -92,7 +92,9 @@ func (w *world) lookAround(ctx context.Context) (string, error) {
 		}
 		return names, packages
 	}
-	install := func(packages []string) string { return "apt-get install " + strings.Join(packages, " ") + ", or make deps" }
+	install := func(packages []string) string {
+		return "apt-get install " + strings.Join(packages, " ") + ", or make deps"
+	}
 	if names, packages := absent(needed); len(names) > 0 {
 		return "", bosman.Unavailable("this machine lacks %s", strings.Join(names, ", ")).WithNext(install(packages))
 	}

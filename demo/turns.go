@@ -83,7 +83,7 @@ func (w *world) deploying(ctx context.Context, m *memory) error {
 			return "", err
 		}
 		m.badBuild = nil
-		p := w.probe(ctx, "/healthz", "/candidates/")
+		p := w.probe(ctx, mixed...)
 		var op bosman.Operation
 		err := w.bosman(ctx, "anna", &op, "deploy", "live", "--wait", "--why", "the shortlist")
 		if err == nil {
@@ -116,7 +116,7 @@ func (w *world) deploying(ctx context.Context, m *memory) error {
 		return err
 	}
 	return w.show.step("bosman revert live, while the new release is still watched", func() (string, error) {
-		p := w.probe(ctx, "/healthz", "/candidates/")
+		p := w.probe(ctx, mixed...)
 		var op bosman.Operation
 		err := w.bosman(ctx, "anna", &op, "revert", "live", "--wait", "--why", "the star is yellow")
 		if err == nil {
@@ -142,8 +142,13 @@ func (w *world) killing(ctx context.Context, m *memory) error {
 	w.show.part("kill -9 in the middle of a deployment")
 	var op bosman.Operation
 	if err := w.show.step("of bosman serve, at the backup: the deployment is resumed", func() (string, error) {
-		p := w.probe(ctx, "/healthz", "/candidates/")
-		err := w.killServe(ctx, &op)
+		// A release that was taken back is not deployed again just so.
+		err := w.bosman(ctx, "anna", nil, "deploy", "live", "--release", ref(m.feature.Number))
+		if _, ok := refused(err, 3); !ok {
+			return "", fmt.Errorf("%s was reverted and is deployed again: %w", ref(m.feature.Number), orNil(err))
+		}
+		p := w.probe(ctx, mixed...)
+		err = w.killServe(ctx, m.feature.Number, &op)
 		if err == nil {
 			op, err = w.op(ctx, op.Number, true)
 		}
@@ -186,7 +191,7 @@ func (w *world) killing(ctx context.Context, m *memory) error {
 		}},
 	} {
 		if err := w.show.step(k.name, func() (string, error) {
-			p := w.probe(ctx, "/healthz", "/candidates/")
+			p := w.probe(ctx, mixed...)
 			time.Sleep(500 * time.Millisecond)
 			pid, err := k.pid()
 			if err == nil {
@@ -220,8 +225,8 @@ func (w *world) killing(ctx context.Context, m *memory) error {
 
 // killServe begins a deployment, kills the server during its backup and
 // starts it again.
-func (w *world) killServe(ctx context.Context, op *bosman.Operation) error {
-	if err := w.bosman(ctx, "anna", op, "deploy", "live", "--release", ref(w.featureOf(ctx)), "--why", "the star may be yellow"); err != nil {
+func (w *world) killServe(ctx context.Context, feature int, op *bosman.Operation) error {
+	if err := w.bosman(ctx, "", op, "deploy", "live", "--release", ref(feature), "--override", "the star may be yellow"); err != nil {
 		return err
 	}
 	if err := w.until(ctx, "the backup begins", time.Minute, func() (bool, error) {
@@ -248,15 +253,6 @@ func (w *world) killServe(ctx context.Context, op *bosman.Operation) error {
 	w.serve = nil
 	time.Sleep(time.Second)
 	return w.startServe(ctx)
-}
-
-// featureOf is the release that staging runs.
-func (w *world) featureOf(ctx context.Context) int {
-	i, err := w.client.Instance(ctx, App, "staging")
-	if err != nil {
-		return 0
-	}
-	return i.Release
 }
 
 func (w *world) breaking(ctx context.Context, m *memory) error {
@@ -332,7 +328,7 @@ func (w *world) selfRevert(ctx context.Context, m *memory, bad int) (string, err
 		}
 		return nil
 	})
-	p := w.probe(ctx, "/candidates/")
+	p := w.probe(ctx, "/candidates/", "/healthz", "/healthz")
 	var asked bosman.Operation
 	err := w.bosman(ctx, "anna", &asked, "deploy", "live", "--release", ref(bad))
 	var op bosman.Operation
@@ -463,8 +459,8 @@ func (w *world) everyday(ctx context.Context, m *memory) error {
 		return err
 	}
 	if err := w.show.step("bosman restart live, under the probe", func() (string, error) {
-		p := w.probe(ctx, "/healthz", "/candidates/")
-		err := w.bosman(ctx, "anna", nil, "restart", "live", "--wait")
+		p := w.probe(ctx, mixed...)
+		err := w.bosman(ctx, "", nil, "restart", "live", "--wait")
 		met := p.stop()
 		if err != nil {
 			return "", err

@@ -215,6 +215,10 @@ func (p probed) atMost(n int64) error {
 // probeRate is how many requests a second a probe makes.
 const probeRate = 56
 
+// mixed is what a probe asks for: a page of work among many light answers, so
+// that a small machine is not kept busy by the probe.
+var mixed = []string{"/candidates/", "/healthz", "/healthz", "/healthz", "/healthz", "/healthz", "/healthz", "/healthz"}
+
 // probe begins to ask live: each path in turn.
 func (w *world) probe(ctx context.Context, paths ...string) *probe {
 	ctx, cancel := context.WithCancel(ctx)

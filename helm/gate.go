@@ -19,7 +19,8 @@ type policies struct {
 }
 
 type policyOf struct {
-	commit string
+	commit string // of main
+	read   string // the commit whose manifest holds: main's, or the last one that could be read
 	m      *bosman.Manifest
 }
 
@@ -29,47 +30,72 @@ func (p *policies) forget(app string) {
 	delete(p.byApp, app)
 }
 
-// Manifest gives the manifest that main holds now.
+// Manifest gives the manifest that main holds now. One that cannot be read
+// makes main's build red and nothing else: what was read last goes on to hold,
+// so that what runs can be looked after and reverted.
 func (h *Helm) Manifest(ctx context.Context, app string) (*bosman.Manifest, error) {
+	p, err := h.manifestOf(ctx, app)
+	return p.m, err
+}
+
+// readManifest is the setting that holds the last commit of main whose
+// manifest could be read.
+func readManifest(app string) string { return "manifest:" + app }
+
+func (h *Helm) manifestOf(ctx context.Context, app string) (policyOf, error) {
 	noun, err := h.Store.App(ctx, app)
 	if err != nil {
-		return nil, err
+		return policyOf{}, err
 	}
 	repo, err := h.Repos.Open(app)
 	if err != nil {
-		return nil, err
+		return policyOf{}, err
 	}
 	commit, err := repo.Resolve(ctx, "refs/heads/"+noun.MainBranch)
 	if bosman.KindOf(err) == bosman.KindNotFound {
-		return &bosman.Manifest{}, nil
+		return policyOf{m: &bosman.Manifest{}}, nil
 	}
 	if err != nil {
-		return nil, err
+		return policyOf{}, err
 	}
 	h.policies.mu.Lock()
 	known := h.policies.byApp[app]
 	h.policies.mu.Unlock()
 	if known.commit == commit {
-		return known.m, nil
+		return known, nil
 	}
+	p := policyOf{commit: commit, read: commit}
 	data, err := repo.ReadFile(ctx, commit, bosman.ManifestFile)
 	if bosman.KindOf(err) == bosman.KindNotFound {
-		return &bosman.Manifest{}, nil
+		return policyOf{m: &bosman.Manifest{}}, nil
 	}
 	if err != nil {
-		return nil, err
+		return policyOf{}, err
 	}
-	m, err := manifest.Parse(data, bosman.ManifestFile)
-	if err != nil {
-		return nil, err
+	var wrong error
+	if p.m, wrong = manifest.Parse(data, bosman.ManifestFile); wrong != nil {
+		if p.read, err = h.Store.Setting(ctx, readManifest(app)); err != nil {
+			return policyOf{}, err
+		}
+		if p.read == "" {
+			return policyOf{}, wrong
+		}
+		if data, err = repo.ReadFile(ctx, p.read, bosman.ManifestFile); err != nil {
+			return policyOf{}, err
+		}
+		if p.m, err = manifest.Parse(data, bosman.ManifestFile); err != nil {
+			return policyOf{}, err
+		}
+	} else if err := h.Store.SetSetting(ctx, readManifest(app), commit); err != nil {
+		return policyOf{}, err
 	}
 	h.policies.mu.Lock()
 	defer h.policies.mu.Unlock()
 	if h.policies.byApp == nil {
 		h.policies.byApp = map[string]policyOf{}
 	}
-	h.policies.byApp[app] = policyOf{commit: commit, m: m}
-	return m, nil
+	h.policies.byApp[app] = p
+	return p, nil
 }
 
 // Policy gives what main says of instances of a kind. What loosens live's
@@ -134,27 +160,18 @@ func (h *Helm) advancePolicy(ctx context.Context, app string) error {
 	if err != nil || len(loosened) > 0 {
 		return err
 	}
-	noun, err := h.Store.App(ctx, app)
-	if err != nil {
+	p, err := h.manifestOf(ctx, app)
+	if err != nil || p.read == "" {
 		return err
 	}
 	repo, err := h.Repos.Open(app)
 	if err != nil {
 		return err
 	}
-	commit, err := repo.Resolve(ctx, "refs/heads/"+noun.MainBranch)
-	if err != nil {
+	if err := repo.Keep(ctx, p.read); err != nil {
 		return err
 	}
-	if _, err := repo.ReadFile(ctx, commit, bosman.ManifestFile); bosman.KindOf(err) == bosman.KindNotFound {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if err := repo.Keep(ctx, commit); err != nil {
-		return err
-	}
-	return h.Store.SetSetting(ctx, confirmedPolicy(app), commit)
+	return h.Store.SetSetting(ctx, confirmedPolicy(app), p.read)
 }
 
 // ConfirmPolicy makes main's policy for live hold, also where it loosens its
@@ -171,23 +188,18 @@ func (h *Helm) ConfirmPolicy(ctx context.Context, a bosman.Actor, app string) er
 }
 
 func (h *Helm) setPolicy(ctx context.Context, a bosman.Actor, app, why string) error {
-	noun, err := h.Store.App(ctx, app)
+	p, err := h.manifestOf(ctx, app)
 	if err != nil {
 		return err
 	}
-	repo, err := h.Repos.Open(app)
-	if err != nil {
-		return err
-	}
-	commit, err := repo.Resolve(ctx, "refs/heads/"+noun.MainBranch)
-	if err != nil {
-		return err
+	if p.read == "" {
+		return bosman.Conflict("main of %s has no %s to confirm", app, bosman.ManifestFile).WithKept("the policy for live stays as it is").WithNext("push one")
 	}
 	return h.Store.InTx(ctx, func(s *store.Store) error {
-		if err := s.SetSetting(ctx, confirmedPolicy(app), commit); err != nil {
+		if err := s.SetSetting(ctx, confirmedPolicy(app), p.read); err != nil {
 			return err
 		}
-		return h.note(ctx, s, a, bosman.Activity{App: app, What: "confirmed the policy for live as of " + bosman.Short(commit), Subject: "live", Instance: "live", Why: why}, event(bosman.EventInstanceChanged, "live"))
+		return h.note(ctx, s, a, bosman.Activity{App: app, What: "confirmed the policy for live as of " + bosman.Short(p.read), Subject: "live", Instance: "live", Why: why}, event(bosman.EventInstanceChanged, "live"))
 	})
 }
 
