@@ -2,11 +2,15 @@ package helm
 
 import (
 	"context"
+	"slices"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/store"
 )
+
+// reserved are the first parts of paths that are not apps.
+var reserved = []string{"activity", "api", "events", "git", "hooks", "login", "logout", "people", "search", "static", "wall"}
 
 // AddApp adds an app with an empty repository and the instances staging and
 // live, which hold nothing yet.
@@ -16,6 +20,9 @@ func (h *Helm) AddApp(ctx context.Context, a bosman.Actor, name string) (bosman.
 	}
 	if err := bosman.CheckName("app", name); err != nil {
 		return bosman.App{}, err
+	}
+	if slices.Contains(reserved, name) {
+		return bosman.App{}, bosman.Invalid("%q is the address of a page of Bosman's", name).WithNext("choose another name")
 	}
 	app := bosman.App{Name: name, MainBranch: "main", CreatedAt: h.now(), CreatedBy: a.Person, PublicKey: access.RandomKey(16)}
 	if _, err := h.Store.App(ctx, name); bosman.KindOf(err) != bosman.KindNotFound {

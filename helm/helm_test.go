@@ -560,6 +560,15 @@ func TestStagingIsLeftAsPeopleWantIt(t *testing.T) {
 	}
 }
 
+func TestNamesOfApps(t *testing.T) {
+	r := newRig(t)
+	for name, kind := range map[string]bosman.ErrorKind{"people": bosman.KindInvalid, "../x": bosman.KindInvalid, "RMS": bosman.KindInvalid, "rms": bosman.KindConflict, "shop": ""} {
+		if _, err := r.AddApp(t.Context(), admin, name); bosman.KindOf(err) != kind {
+			t.Errorf("an app called %q: %v", name, err)
+		}
+	}
+}
+
 func TestLastAdministratorStays(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	wantKind(t, "demote", r.Allow(ctx, admin, "ola", bosman.RoleViewer, ""), bosman.KindConflict)

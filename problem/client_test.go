@@ -86,7 +86,7 @@ func TestGoClient(t *testing.T) {
 	func() {
 		defer func() { hub.RecoverWithContext(context.Background(), recover()) }()
 		var m map[string]int
-		m["x"] = 1 //nolint:govet // it is to panic
+		m["x"] = 1 //nolint:govet,staticcheck // it is to panic
 	}()
 	if len(store.reports) != 3 {
 		t.Fatalf("%d reports", len(store.reports))

@@ -62,6 +62,9 @@ func (s *server) listen(ctx context.Context) (map[string]func(context.Context) e
 			go func() {
 				defer close(done)
 				<-stop.Done()
+				if l.name == "pages" {
+					s.web.Close() // else its streams would hold up the end
+				}
 				grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 				defer cancel()
 				if srv.Shutdown(grace) != nil {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order,
 		SentryDSN: problem.DSN(i.ErrorKey, n.addresses.intake(), i.App),
 	}
 	hosts, origins := n.addresses.names(i, policy.Domains)
-	around.Hosts, around.Origins = n.addresses.allowed(hosts), append(origins, i.URL)
+	around.Hosts, around.Origins = n.addresses.allowed(hosts), slices.Concat(origins, []string{i.URL})
 	if i.Kind != bosman.KindLive {
 		around.Mail = n.mail()
 		around.Mail.User, around.Mail.Password = i.App+"/"+i.Name, i.ErrorKey

@@ -322,7 +322,6 @@ func (s *server) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	s.git.Close()
-	s.web.Close()
 	return errors.Join(s.engine.Close(ctx), s.intake.Close())
 }
 

@@ -40,9 +40,8 @@ func from(r *http.Request) int64 {
 }
 
 type stream struct {
-	w    *bufio.Writer
-	rc   *http.ResponseController
-	name string
+	w  *bufio.Writer
+	rc *http.ResponseController
 }
 
 func open(rw http.ResponseWriter) *stream {

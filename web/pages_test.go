@@ -265,7 +265,7 @@ func TestNothingOfStrangersRuns(t *testing.T) {
 func TestEmptyTeaches(t *testing.T) {
 	s := start(t, func(s *story.Story, _ *Config) { s.AppList, s.Jobs = nil, nil })
 	page := text(s.as("piotr").page("/"))
-	for _, want := range []string{"bosman app add", "git remote add bosman http://localhost:8080/git/rms.git", "git push bosman main", "bosman demo"} {
+	for _, want := range []string{"bosman app add", "git remote add bosman http://localhost:8080/rms.git", "git push bosman main", "bosman demo"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the empty page does not say %q: %s", want, page)
 		}
@@ -362,7 +362,8 @@ func TestColoursCanBeRead(t *testing.T) {
 	if !ok {
 		t.Fatal("no dark theme")
 	}
-	for theme, part := range map[string]string{"light": light, "dark": dark[:strings.Index(dark, "}")]} {
+	dark, _, _ = strings.Cut(dark, "}")
+	for theme, part := range map[string]string{"light": light, "dark": dark} {
 		colours := map[string]string{}
 		for _, m := range regexp.MustCompile(`--([a-z-]+): (#[0-9a-f]{3,6});`).FindAllStringSubmatch(part, -1) {
 			colours[m[1]] = m[2]

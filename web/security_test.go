@@ -111,8 +111,11 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	s := start(t)
 	v := s.as("piotr")
 	for _, headers := range []map[string]string{
-		{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
-		{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://testing-anna.rms.localhost:8080"},
+		{"Sec-Fetch-Site": "cross-site"},
+		{"Sec-Fetch-Site": "same-site"},
+		{"Origin": "https://evil.example"},
+		{"Origin": "null"},
+		{"Origin": "http://testing-anna.rms.localhost:8080"},
 	} {
 		v.headers = headers
 		for _, p := range posts {

@@ -43,7 +43,7 @@ func (s *site) listen(ctx context.Context, base, person, path, lastID string) <-
 	out := make(chan message, 1000)
 	go func() {
 		defer close(out)
-		defer a.Body.Close() //nolint:errcheck // a test's stream
+		defer func() { _ = a.Body.Close() }() // a test's stream
 		var m message
 		for sc := bufio.NewScanner(a.Body); sc.Scan(); {
 			key, value, _ := strings.Cut(sc.Text(), ": ")
@@ -189,7 +189,10 @@ func (l opLogs) Operation(app string, _ int) string { return l.Instance(app, "li
 
 func TestDeploymentShowsItsOwnPartOfTheLog(t *testing.T) {
 	s := start(t, func(s *story.Story, cfg *Config) {
-		logs := cfg.Logs.(story.Logs) //nolint:errcheck // made by start
+		logs, ok := cfg.Logs.(story.Logs)
+		if !ok {
+			t.Fatal("start makes other logs")
+		}
 		cfg.Logs = opLogs{logs}
 		for n := range s.Ops {
 			if s.Ops[n].Number == 47 { // the log is written while the test runs

@@ -958,7 +958,7 @@ func first(v View) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Command("bosman app add rms", "git remote add bosman "+v.Base+"/git/rms.git", "git push bosman main").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Command("bosman app add rms", "git remote add bosman "+v.Base+"/rms.git", "git push bosman main").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -1042,7 +1042,7 @@ func push(v View, app App) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Command("git remote add bosman "+v.Base+"/git/"+app.Name+".git", "git push bosman main").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Command("git remote add bosman "+v.Base+"/"+app.Name+".git", "git push bosman main").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -9,8 +9,12 @@ import (
 
 func TestTheSameRoadEverywhere(t *testing.T) {
 	r := bosman.Road{
-		{Name: "tests", State: bosman.StationGood, Note: "214 passed"}, {Name: "testing", State: bosman.StationRunning, Note: "anna"},
-		{Name: "accepted", State: bosman.StationFailed, Note: "a | b <b> @all\nnext"}, {Name: "live", State: bosman.StationReverted}, {Name: "x", State: bosman.StationSkipped}, {Name: "y", State: bosman.StationWaiting},
+		{Name: "tests", State: bosman.StationGood, Note: "214 passed"},
+		{Name: "testing", State: bosman.StationRunning, Note: "anna"},
+		{Name: "accepted", State: bosman.StationFailed, Note: "a | b <b> @all\nnext"},
+		{Name: "live", State: bosman.StationReverted},
+		{Name: "x", State: bosman.StationSkipped},
+		{Name: "y", State: bosman.StationWaiting},
 	}
 	if got, want := Text(r[:2]), "✓ tests 214 passed ── ◐ testing anna"; got != want {
 		t.Errorf("%q, not %q", got, want)

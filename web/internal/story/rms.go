@@ -133,16 +133,20 @@ func (s *Story) operations(ago before) {
 		"start": "2 workers, on a socket of their own", "check": "/healthz 200 in 11 ms; /candidates/ 200 contains Candidates", "switch": "0 requests dropped, 3 held for 60 ms",
 		"tag": "live-2026-11-22-1 on " + hash(136)[:8], "watch": "1,204 requests, 0 errors", "workers": "none asked for", "settle": "r134 stays for the way back",
 	}
-	done := bosman.Operation{App: rms, Number: 47, Instance: "live", Plan: bosman.PlanDeploy, Release: 136, From: 134, Backup: 31, State: bosman.OpDone, By: "anna", Why: "the mend for the list, checked on staging", Committed: true,
-		CreatedAt: ago(26*hour + 12*minute), StartedAt: ago(26*hour + 11*minute), EndedAt: ago(26 * hour)}
+	done := bosman.Operation{
+		App: rms, Number: 47, Instance: "live", Plan: bosman.PlanDeploy, Release: 136, From: 134, Backup: 31, State: bosman.OpDone, By: "anna", Why: "the mend for the list, checked on staging", Committed: true,
+		CreatedAt: ago(26*hour + 12*minute), StartedAt: ago(26*hour + 11*minute), EndedAt: ago(26 * hour),
+	}
 	done.Steps = stepsOf(deploy, done.StartedAt, took, notes, len(deploy)-1, bosman.StepDone)
 
 	failed := bosman.Operation{App: rms, Number: 44, Instance: "live", Plan: bosman.PlanDeploy, Release: 133, From: 132, Backup: 29, State: bosman.OpFailed, By: "piotr", CreatedAt: ago(75 * hour), StartedAt: ago(75 * hour), EndedAt: ago(75*hour - 41*time.Second)}
 	failed.Steps = stepsOf(deploy, failed.StartedAt, sec(.02, .05, 4.0, 2.2, 3.4, 31, 0, 0, 0, 0, 0), map[string]string{"backup": notes["backup"], "migrate": "1 migration: notes 0003; additive", "check": "/healthz answered 503 eleven times in 30 s"}, 5, bosman.StepFailed)
 	failed.Steps[4].State = bosman.StepUndone
 	failed.Error = bosman.Failed("The new release never became well: /healthz answered 503 for 30 s").WithKept("live still runs r132; no request was dropped, nobody noticed").WithNext("look at the end of its log below, mend it and push; to try it yourself: bosman try c17 --on testing-piotr")
-	failed.Failure = &bosman.Failure{Health: "503 Service Unavailable: {\"database\": \"ok\", \"cache\": \"connection refused\"}", Exit: "", Serving: "live still runs r132", Schema: "it holds notes 0003 already (additive: r132 runs on it)",
-		LogTail: "[2026-11-20 13:02:11 +0000] [1] [INFO] Starting gunicorn 20.1.0\n[2026-11-20 13:02:11 +0000] [7] [INFO] Booting worker with pid: 7\nERROR rms.health cache: ConnectionRefusedError: [Errno 111] Connection refused\nERROR rms.health cache: ConnectionRefusedError: [Errno 111] Connection refused", TestedAt: failed.EndedAt}
+	failed.Failure = &bosman.Failure{
+		Health: "503 Service Unavailable: {\"database\": \"ok\", \"cache\": \"connection refused\"}", Exit: "", Serving: "live still runs r132", Schema: "it holds notes 0003 already (additive: r132 runs on it)",
+		LogTail: "[2026-11-20 13:02:11 +0000] [1] [INFO] Starting gunicorn 20.1.0\n[2026-11-20 13:02:11 +0000] [7] [INFO] Booting worker with pid: 7\nERROR rms.health cache: ConnectionRefusedError: [Errno 111] Connection refused\nERROR rms.health cache: ConnectionRefusedError: [Errno 111] Connection refused", TestedAt: failed.EndedAt,
+	}
 
 	bad := bosman.Operation{App: rms, Number: 45, Instance: "live", Plan: bosman.PlanDeploy, Release: 135, From: 134, Backup: 30, State: bosman.OpReverted, By: "piotr", Committed: true, CreatedAt: ago(50 * hour), StartedAt: ago(50 * hour), EndedAt: ago(50*hour - 3*minute)}
 	bad.Steps = stepsOf(deploy, bad.StartedAt, sec(.02, .05, 4.1, .4, 3.2, 1.4, .08, .9, .3, 160, 0), map[string]string{"watch": "31 of 52 requests answered 5xx (before: 0 of 480)", "switch": "0 requests dropped"}, 9, bosman.StepFailed)
@@ -177,8 +181,10 @@ func (s *Story) builds(ago before) {
 	red := *good
 	red.Coverage = &bosman.Coverage{Lines: 2140, Covered: 1950, Changed: 21, ChangedOK: 9}
 	red.Tests = append([]bosman.TestCase{
-		{Suite: "candidates.tests.test_phones.PhoneTest", Name: "test_foreign_number_keeps_its_prefix", State: bosman.TestFailed, Seconds: .04, Message: "AssertionError: '+48 601 000 000' != '+49 601 000 000'",
-			Detail: "Traceback (most recent call last):\n  File \"/app/candidates/tests/test_phones.py\", line 31, in test_foreign_number_keeps_its_prefix\n    self.assertEqual(normalise('+49 601000000'), '+49 601 000 000')\nAssertionError: '+48 601 000 000' != '+49 601 000 000'"},
+		{
+			Suite: "candidates.tests.test_phones.PhoneTest", Name: "test_foreign_number_keeps_its_prefix", State: bosman.TestFailed, Seconds: .04, Message: "AssertionError: '+48 601 000 000' != '+49 601 000 000'",
+			Detail: "Traceback (most recent call last):\n  File \"/app/candidates/tests/test_phones.py\", line 31, in test_foreign_number_keeps_its_prefix\n    self.assertEqual(normalise('+49 601000000'), '+49 601 000 000')\nAssertionError: '+48 601 000 000' != '+49 601 000 000'",
+		},
 		{Suite: "candidates.tests.test_phones.PhoneTest", Name: "test_empty", State: bosman.TestErrored, Seconds: .01, Message: "IndexError: string index out of range"},
 	}, good.Tests[:212]...)
 	step := func(name, variant string, test, cached bool, state bosman.StepState, at time.Time, took time.Duration, note string) bosman.BuildStep {
@@ -263,7 +269,7 @@ func (s *Story) changes(ago before) {
 	add(25, "remember-filter", "The list remembers its filter", "Maria Lis", 3*hour, road([6]bosman.StationState{g, r, w, w, w, w}, [6]string{"214 passed", "maria"}, none, ago(9*time.Second)))
 	c := add(21, "shortlist", "Shortlist of candidates, with the salary they expect", "Jan Wilk", 2*hour, road([6]bosman.StationState{g, g, w, w, w, w}, [6]string{"214 passed", "anna"}, none, ago(94*minute)))
 	c.URL = "https://git.example.org/rms/pulls/118"
-	c = add(22, "phone-prefix", "Phone numbers keep the prefix of their country", "Jan Wilk", 22*minute, road([6]bosman.StationState{f, w, w, w, w, w}, [6]string{"2 failed"}, none, ago(21*minute)))
+	add(22, "phone-prefix", "Phone numbers keep the prefix of their country", "Jan Wilk", 22*minute, road([6]bosman.StationState{f, w, w, w, w, w}, [6]string{"2 failed"}, none, ago(21*minute)))
 	c = add(23, "note-colour", "Colours for notes", "Maria Lis", 5*hour, road([6]bosman.StationState{g, w, w, f, w, w}, [6]string{"214 passed", "", "", "migration collides with c24"}, none, ago(5*hour)))
 	c.Hazards = []string{"notes: both this change and c24 (note-author) add migration 0003 after 0002; Django refuses to run with two ends", "candidates 0008 drops the column birth_date: the release before it answers 500 on the new schema"}
 	c.Blocked = "notes: c24 (note-author) adds a migration 0003 after 0002 too; whoever merges second must renumber"
