@@ -49,8 +49,9 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata/script",
-		Setup: func(env *testscript.Env) error { return newStory(env, program, tiny) },
+		Dir:         "testdata/script",
+		WorkdirRoot: t.TempDir(),
+		Setup:       func(env *testscript.Env) error { return newStory(env, program, tiny) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"world":    cmdWorld,
 			"serve":    cmdServe,

@@ -106,7 +106,7 @@ func (w *world) history(ctx context.Context) (string, error) {
 	text := string(data)
 	for _, c := range []struct{ was, is string }{
 		{`deploy: \{after: staging.*\}`, `deploy: {after: staging, window: "Mon-Sun 00:00-24:00"}`},
-		{`watch: \{for: \S+, revert: true\}`, `watch: {for: 10s, revert: true}`},
+		{`watch: \{for: \S+, revert: true\}`, `watch: {for: 15s, revert: true}`},
 		{`database: postgres`, `database: ` + w.database},
 	} {
 		re := regexp.MustCompile(c.was)
@@ -118,7 +118,7 @@ func (w *world) history(ctx context.Context) (string, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return "", err
 	}
-	if _, err := w.git(ctx, "commit", "-qam", "Demo: live may be deployed at any hour, and is watched for 10 seconds"); err != nil {
+	if _, err := w.git(ctx, "commit", "-qam", "Demo: live may be deployed at any hour, and is watched for 15 seconds"); err != nil {
 		return "", err
 	}
 	branches, err := w.git(ctx, "branch", "--format=%(refname:short)")

@@ -328,7 +328,7 @@ func (w *world) selfRevert(ctx context.Context, m *memory, bad int) (string, err
 		}
 		return nil
 	})
-	p := w.probe(ctx, "/candidates/", "/healthz", "/healthz")
+	p := w.probe(ctx, "/candidates/", "/healthz", "/healthz", "/healthz")
 	var asked bosman.Operation
 	err := w.bosman(ctx, "anna", &asked, "deploy", "live", "--release", ref(bad))
 	var op bosman.Operation
@@ -336,7 +336,10 @@ func (w *world) selfRevert(ctx context.Context, m *memory, bad int) (string, err
 		op, err = w.op(ctx, asked.Number, false)
 	}
 	if err == nil {
-		_, err = w.settled(ctx, "live", m.feature.Number, 30*time.Second)
+		_, err = w.settled(ctx, "live", m.feature.Number, time.Minute)
+	}
+	if err == nil {
+		op, err = w.op(ctx, asked.Number, false) // once more: the revert says how it ended
 	}
 	met := p.stop()
 	stop()
