@@ -249,7 +249,9 @@ func (w *world) killServe(ctx context.Context, feature int, op *bosman.Operation
 	if err := w.serve.Process.Kill(); err != nil {
 		return err
 	}
-	<-w.ended
+	if err := <-w.ended; err == nil {
+		return errors.New("bosman serve ended well although it was killed")
+	}
 	w.serve = nil
 	time.Sleep(time.Second)
 	return w.startServe(ctx)
@@ -517,7 +519,9 @@ func (w *world) reboot(ctx context.Context, m *memory) error {
 		}
 		killed := w.killAll()
 		if w.serve != nil {
-			<-w.ended
+			if err := <-w.ended; err == nil {
+				return "", errors.New("bosman serve ended well although it was killed")
+			}
 			w.serve = nil
 		}
 		if err := w.startServe(ctx); err != nil {

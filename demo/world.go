@@ -139,8 +139,11 @@ func (w *world) endServe() error {
 			return err
 		}
 		select {
-		case <-w.ended:
+		case err := <-w.ended:
 			w.serve = nil
+			if err != nil {
+				return fmt.Errorf("bosman serve did not end well: %w", err)
+			}
 			return nil
 		case <-time.After(30 * time.Second):
 			return bosman.Failed("bosman serve does not end").WithNext("kill " + strconv.Itoa(w.serve.Process.Pid))

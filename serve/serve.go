@@ -282,7 +282,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	}
 	task("databases", func(ctx context.Context) error { s.databases.watch(ctx); return nil })
 	task("instances", func(ctx context.Context) error {
-		s.instances.sup.Watch(ctx, 2*time.Second, s.instances.desired)
+		s.instances.sup.Watch(ctx, 4*time.Second, s.instances.desired)
 		return nil
 	})
 	task("states", func(ctx context.Context) error { s.instances.observe(ctx); return nil })
