@@ -1,4 +1,4 @@
-package bosman_test
+package main
 
 import (
 	"bytes"
@@ -41,15 +41,15 @@ func TestScripts(t *testing.T) {
 	need.File(t, "/usr/bin/python3", "python3")
 	bin := t.TempDir()
 	program := filepath.Join(bin, "bosman")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/bosman").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	tiny, err := filepath.Abs("testdata/tiny")
+	tiny, err := filepath.Abs("../../testdata/tiny")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:         "testdata/script",
+		Dir:         "../../testdata/script",
 		WorkdirRoot: t.TempDir(),
 		Setup:       func(env *testscript.Env) error { return newStory(env, program, tiny) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
