@@ -66,6 +66,13 @@ func OperationRoad(o Operation) Road {
 		case StepWaiting:
 			st.State = StationWaiting
 		}
+		// What is over waits for nothing; where it was taken back is told apart.
+		switch {
+		case o.State == OpReverted && s.State == StepSkipped && !s.StartedAt.IsZero():
+			st.State = StationReverted
+		case o.State.Final() && s.State == StepWaiting:
+			st.State = StationSkipped
+		}
 		road = append(road, st)
 	}
 	return road

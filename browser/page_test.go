@@ -40,6 +40,7 @@ type tab struct {
 	t     *testing.T
 	ctx   context.Context //nolint:containedctx // chromedp keeps the tab in it
 	touch bool
+	width int64
 	limit time.Duration // for what a page should show
 
 	mu    sync.Mutex
@@ -62,7 +63,7 @@ func open(t *testing.T, s screen) *tab {
 	)
 	allocator, shut := chromedp.NewExecAllocator(context.Background(), flags...)
 	ctx, end := chromedp.NewContext(allocator)
-	p := &tab{t: t, ctx: ctx, touch: s.touch, limit: time.Minute}
+	p := &tab{t: t, ctx: ctx, touch: s.touch, width: s.width, limit: time.Minute}
 	t.Cleanup(func() {
 		end()
 		shut()
@@ -177,6 +178,11 @@ func (p *tab) visit(url string) {
 	})
 }
 
+// tooWide names what reaches furthest beyond the screen, if the page does.
+const tooWide = `((screen) => document.documentElement.scrollWidth <= screen ? [] :
+	[...document.querySelectorAll("body *")].filter((e) => !e.closest(".thumb")).map((e) => ({e, right: e.getBoundingClientRect().right}))
+	.filter((f) => f.right > screen).sort((a, b) => b.right - a.right).slice(0, 6).map((f) => f.right + ": " + f.e.outerHTML.slice(0, 120)))(%d)`
+
 // leave does what leads to another page and waits for that to be there.
 func (p *tab) leave(do func()) {
 	p.t.Helper()
@@ -189,9 +195,9 @@ func (p *tab) leave(do func()) {
 		var there bool
 		return p.ask(`document.bosmanLeft === undefined && document.readyState === "complete"`, &there) && there
 	})
-	var wide struct{ Page, Window int }
-	if p.ask(`({Page: document.documentElement.scrollWidth, Window: innerWidth})`, &wide) && wide.Page > wide.Window {
-		p.t.Errorf("the page is wider (%d) than the window (%d): %s", wide.Page, wide.Window, p.url())
+	var wide []string
+	if p.ask(fmt.Sprintf(tooWide, p.width), &wide) && len(wide) > 0 {
+		p.t.Errorf("%s is wider than the screen of %d: %s", p.url(), p.width, strings.Join(wide, "\n"))
 	}
 }
 

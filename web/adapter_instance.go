@@ -244,8 +244,10 @@ func (a instanceReader) choices(ctx context.Context, who bosman.Actor, p *instan
 	}
 	chosen := slices.IndexFunc(p.Choices, func(c instance.Choice) bool { return c.Release.Number == p.Chosen && !c.Here })
 	if chosen < 0 {
-		chosen = slices.IndexFunc(p.Choices, func(c instance.Choice) bool { return !c.Here && c.No == "" })
+		// An older release than what runs is for the person to choose.
+		chosen = slices.IndexFunc(p.Choices, func(c instance.Choice) bool { return c.Release.Number > i.Release && c.No == "" })
 	}
+	p.Chosen = 0
 	if chosen >= 0 {
 		p.Chosen = p.Choices[chosen].Release.Number
 	}

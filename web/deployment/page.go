@@ -80,6 +80,14 @@ func (p Pages) Cancel(w http.ResponseWriter, r *http.Request) error {
 	return p.Kit.Answer(w, r, ui.Path(app, "deployments", n), texts.T(ctx, "%s is cancelled.", ui.Op(n)), err)
 }
 
+// tone is the sign of a step: that of its station where the road knows more.
+func (v View) tone(n int) ui.Tone {
+	if n < len(v.Road) && (v.Road[n].State == bosman.StationReverted || v.Road[n].State == bosman.StationSkipped) {
+		return ui.OfStation(v.Road[n].State)
+	}
+	return ui.OfStep(v.Op.Steps[n].State)
+}
+
 // Wish says what an operation is to do: "Deploy r137 to live".
 func Wish(ctx context.Context, o bosman.Operation) string {
 	switch o.Plan {

@@ -20,7 +20,8 @@ type plotted struct {
 	span             time.Duration
 }
 
-type mark struct{ x, label string }
+// mark is a switch: where on the plot, and to what.
+type mark struct{ x, percent, label string }
 
 func newPlot(v View) plotted {
 	p := plotted{span: v.Step * time.Duration(len(v.Traffic))}
@@ -45,7 +46,7 @@ func newPlot(v View) plotted {
 		}
 		if t.Release != 0 {
 			if last != 0 && t.Release != last {
-				p.switches = append(p.switches, mark{strconv.FormatFloat(x, 'f', 1, 64), ui.Release(t.Release)})
+				p.switches = append(p.switches, mark{strconv.FormatFloat(x, 'f', 1, 64), strconv.FormatFloat(100*x/width, 'f', 2, 64) + "%", ui.Release(t.Release)})
 			}
 			last = t.Release
 		}
