@@ -224,6 +224,9 @@ func (w *world) probe(ctx context.Context, paths ...string) *probe {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &probe{cancel: cancel, began: time.Now(), codes: map[int]int{}}
 	c := w.httpClient(15 * time.Second)
+	if t, ok := c.Transport.(*http.Transport); ok {
+		t.DisableKeepAlives = true // on a used connection the client would ask again by itself, and hide a failure
+	}
 	host := fmt.Sprintf("%s:%d", w.host("live"), w.opt.Port)
 	p.wg.Go(func() {
 		defer c.CloseIdleConnections()
