@@ -47,7 +47,7 @@ func TestDeployLive(t *testing.T) {
 		"backup":  "k1: 14 MB in 1.2s, restored and compared: 1 tables, 2 rows",
 		"migrate": "the release command ran in 1s; the schema changed: [1] became [1 2]",
 		"check":   `health answers 200 {"release": "r2"} after 1s; 1 smoke requests answer as they should`,
-		"switch":  "live serves r2", "tag": "c2 is tagged live-3", "settle": "1 sets of old processes stopped",
+		"switch":  "live serves r2", "tag": "c2 is tagged live-3", "settle": "the processes of before are stopped (1)",
 	} {
 		if got := note(op, step); got != want {
 			t.Errorf("%s: %q, want %q", step, got, want)

@@ -231,7 +231,7 @@ func (j *job) settle(ctx context.Context) error {
 		}
 	}
 	if stopped > 0 {
-		j.run.Note(ctx, "%d sets of old processes stopped", stopped)
+		j.run.Note(ctx, "the processes of before are stopped (%d)", stopped)
 	}
 	return nil
 }
