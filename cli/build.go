@@ -93,7 +93,7 @@ func (c *buildsCmd) Run(e *env) error {
 	return e.show(all, func() error {
 		rows := make([][]string, 0, len(all))
 		for _, b := range all {
-			rows = append(rows, []string{buildRef(b.Number), string(b.State), cut(b.Branch, 28), changeRef(b.Change), releaseRef(b.Release), e.ago(b.CreatedAt), took(b.EndedAt.Sub(b.StartedAt)), cut(b.Reason, 60)})
+			rows = append(rows, []string{buildRef(b.Number), string(b.State), cut(b.Branch, 28), changeRef(b.Change), releaseRef(b.Release), e.ago(b.CreatedAt), spent(b.StartedAt, b.EndedAt), cut(b.Reason, 60)})
 		}
 		return e.table([]string{"BUILD", "STATE", "BRANCH", "CHANGE", "RELEASE", "WHEN", "TOOK", "WHY"}, rows, "nothing was built yet; push a branch")
 	})

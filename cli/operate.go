@@ -80,7 +80,7 @@ func (c *opsCmd) Run(e *env) error {
 			if o.Error != nil {
 				note = o.Error.Message
 			}
-			rows = append(rows, []string{opRef(o.Number), wish(o), string(o.State), o.By, e.ago(o.CreatedAt), took(o.EndedAt.Sub(o.StartedAt)), cut(note, 60)})
+			rows = append(rows, []string{opRef(o.Number), wish(o), string(o.State), o.By, e.ago(o.CreatedAt), spent(o.StartedAt, o.EndedAt), cut(note, 60)})
 		}
 		return e.table([]string{"DEPLOYMENT", "WHAT", "STATE", "BY", "WHEN", "TOOK", "NOTE"}, rows, "nothing was deployed yet")
 	})

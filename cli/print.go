@@ -122,6 +122,14 @@ func long(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Round(24*time.Hour).Hours())/24)
 }
 
+// spent is the time between two moments; "-" when either never came.
+func spent(from, to time.Time) string {
+	if from.IsZero() || to.IsZero() {
+		return "-"
+	}
+	return took(to.Sub(from))
+}
+
 // took is how long something ran; "-" when it did not.
 func took(d time.Duration) string {
 	switch {

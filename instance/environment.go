@@ -19,16 +19,17 @@ import (
 
 // Surroundings is what an instance's environment is made of.
 type Surroundings struct {
-	Instance  bosman.Instance // App, Name, Kind, URL, Database
-	Release   int
-	Commit    string
-	Team      map[string]string // env: of bosman.yaml
-	Secrets   map[string]string // set for the kind and the instance, merged
-	SecretKey string            // made once for the instance and kept
-	Hosts     []string          // every host name it answers to, without ports
-	Origins   []string          // every address it answers at: scheme://host[:port]
-	Mail      Mail              // the sink; zero on live, where the team's secrets say
-	SentryDSN string            // our own error intake; "" for none
+	Instance      bosman.Instance // App, Name, Kind, URL, Database
+	Release       int
+	Commit        string
+	Team          map[string]string // env: of bosman.yaml
+	Secrets       map[string]string // set for the kind and the instance, merged
+	SecretKey     string            // made once for the instance and kept
+	Hosts         []string          // every host name it answers to, without ports
+	Origins       []string          // every address it answers at: scheme://host[:port]
+	Mail          Mail              // the sink; zero on live, where the team's secrets say
+	SentryDSN     string            // our own error intake; "" for none
+	SentryRelease string            // the name by which our error intake knows the release
 }
 
 // Mail is an SMTP server.
@@ -70,7 +71,7 @@ func Environment(s Surroundings) []string {
 		set("SENTRY_DSN", s.SentryDSN)
 	}
 	if env["SENTRY_DSN"] != "" {
-		set("SENTRY_RELEASE", s.releaseName())
+		set("SENTRY_RELEASE", s.SentryRelease)
 		set("SENTRY_ENVIRONMENT", s.Instance.Name)
 	}
 	maps.Copy(env, s.Team)

@@ -18,7 +18,7 @@ func around(change func(*instance.Surroundings)) instance.Surroundings {
 		Release: 136, Commit: "0123456789012345678901234567890123456789", SecretKey: "k3y",
 		Hosts: []string{"testing-anna.rms.localhost", "localhost"}, Origins: []string{"http://testing-anna.rms.localhost:8080"},
 		Mail:      instance.Mail{Host: "127.0.0.1", Port: 2525, User: "anna", Password: "x:y"},
-		SentryDSN: "http://abc@127.0.0.1:8080/1",
+		SentryDSN: "http://abc@127.0.0.1:8080/1", SentryRelease: "rms@r136+abcdef12",
 	}
 	if change != nil {
 		change(&s)
@@ -40,7 +40,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 			"EMAIL_HOST":           "127.0.0.1", "EMAIL_PORT": "2525", "EMAIL_HOST_USER": "anna", "EMAIL_URL": "smtp://anna:x%3Ay@127.0.0.1:2525",
 			"BOSMAN_APP": "rms", "BOSMAN_INSTANCE": "testing-anna", "BOSMAN_KIND": "testing", "BOSMAN_RELEASE": "r136",
 			"BOSMAN_COMMIT": "0123456789012345678901234567890123456789", "BOSMAN_URL": "http://testing-anna.rms.localhost:8080",
-			"SENTRY_DSN": "http://abc@127.0.0.1:8080/1", "SENTRY_RELEASE": "r136", "SENTRY_ENVIRONMENT": "testing-anna",
+			"SENTRY_DSN": "http://abc@127.0.0.1:8080/1", "SENTRY_RELEASE": "rms@r136+abcdef12", "SENTRY_ENVIRONMENT": "testing-anna",
 			"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp",
 		}},
 		"the team's env is stronger": {

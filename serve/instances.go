@@ -87,7 +87,7 @@ func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order,
 	}
 	around := instance.Surroundings{
 		Instance: i, Release: rel.Number, Commit: rel.Commit, Team: m.Env, SecretKey: secrets["SECRET_KEY"],
-		SentryDSN: problem.DSN(i.ErrorKey, n.addresses.intake(), i.App),
+		SentryDSN: problem.DSN(i.ErrorKey, n.addresses.intake(), i.App), SentryRelease: problem.FormatRelease(i.App, rel.Number, rel.Commit),
 	}
 	hosts, origins := n.addresses.names(i, policy.Domains)
 	around.Hosts, around.Origins = n.addresses.allowed(hosts), slices.Concat(origins, []string{i.URL})

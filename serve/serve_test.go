@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -349,5 +350,41 @@ func road(t *testing.T, database string) {
 	}
 	if tags := w.git(w.work, "ls-remote", "--tags", filepath.Join(w.data, "git", "tiny.git")); !strings.Contains(tags, "live-") {
 		t.Errorf("no live tags: %q", tags)
+	}
+}
+
+// TestErrorsAreTiedToTheirRelease reports an error as an instance would, with
+// what its environment says, and finds the release it came with.
+func TestErrorsAreTiedToTheirRelease(t *testing.T) {
+	w := newWorld(t, "none")
+	ctx := t.Context()
+	w.push("anna", "main")
+	w.staging(1)
+	var out, stderr strings.Builder
+	exit, err := w.s.helm.RunCommand(ctx, bosman.System(), "tiny", "staging", `echo "$SENTRY_DSN $SENTRY_RELEASE"`, nil, &out, &stderr)
+	if err != nil || exit != 0 {
+		t.Fatalf("exit %d, %v: %s", exit, err, stderr.String())
+	}
+	dsn, release, _ := strings.Cut(strings.TrimSpace(out.String()), " ")
+	u, err := url.Parse(dsn)
+	if err != nil || u.User == nil {
+		t.Fatalf("SENTRY_DSN %q, %v", dsn, err)
+	}
+	body := fmt.Sprintf(`{"event_id":"%032x","level":"error","release":%q,"exception":{"values":[{"type":"NoSlot","value":"all 30 slots are taken"}]}}`, 7, release)
+	at := fmt.Sprintf("%s://%s/api%s/store/?sentry_key=%s", u.Scheme, u.Host, u.Path, u.User.Username())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("the report was answered %s, %v", resp.Status, err)
+	}
+	p, err := w.s.store.Problem(ctx, "tiny", 1)
+	if err != nil || p.FirstRelease != 1 || p.LastRelease != 1 || len(p.Instances) != 1 || p.Instances[0] != "staging" {
+		t.Errorf("the problem is not tied to r1 on staging: %+v, %v", p, err)
 	}
 }
