@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -160,8 +161,13 @@ func (w *world) main(ctx context.Context, m *memory) error {
 	}
 	m.pushedAt = time.Now()
 	for _, b := range []string{"feature", "failing", "conflict", "bad-500"} {
-		m.pushes[b] = beside(func() pushed { return w.push(ctx, "piotr", b, nil) })
-		time.Sleep(300 * time.Millisecond) // so that the feature is built first
+		heard := make(chan struct{})
+		var once sync.Once
+		m.pushes[b] = beside(func() pushed {
+			defer once.Do(func() { close(heard) })
+			return w.push(ctx, "piotr", b, func(string) { once.Do(func() { close(heard) }) })
+		})
+		<-heard // so that they are built in this order
 	}
 	if err := w.show.step("staging follows: migrated, seeded, checked, routed", func() (string, error) {
 		i, err := w.settled(ctx, "staging", 1, time.Minute)
