@@ -5,6 +5,7 @@ package browser
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -20,6 +21,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"github.com/bosman-cd/bosman"
@@ -255,4 +258,13 @@ func squeeze(text []byte) ([]byte, error) {
 	e := png.Encoder{CompressionLevel: png.BestCompression}
 	err = e.Encode(&out, small)
 	return out.Bytes(), err
+}
+
+// theme asks for the light or the dark pages.
+func (p *tab) theme(name string) {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+		return err
+	}))
 }
