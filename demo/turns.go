@@ -448,7 +448,7 @@ func (w *world) everyday(ctx context.Context, m *memory) error {
 			return "", fmt.Errorf("the table has %d rows", len(jobs))
 		}
 		var lines []bosman.Activity
-		if err := w.bosman(ctx, "anna", &lines, "activity"); err != nil {
+		if err := w.bosman(ctx, "anna", &lines, "activity", "--max", "500"); err != nil {
 			return "", err
 		}
 		for _, want := range []string{"merged c", "go back to", "restore k", "sent back"} {
