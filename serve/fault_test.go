@@ -18,6 +18,7 @@ func upAndRunning(t *testing.T, database string) *world {
 	w := newWorld(t, database)
 	m := strings.Replace(tinyManifest, "DATABASE", database, 1)
 	m = strings.Replace(m, "server.py}", "server.py, worker: exec sleep 100000}", 1)
+	m = strings.Replace(m, "instances:\n", "instances:\n  staging: {workers: true}\n", 1)
 	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
 	w.commit("a worker")
 	w.push("anna", "main")
