@@ -19,7 +19,7 @@ import (
 
 func (w *world) merging(ctx context.Context, m *memory) error {
 	w.show.part("The merge")
-	return w.show.step("bosman merge feature: the tested release is reused, staging follows", func() (string, error) {
+	if err := w.show.step("bosman merge feature: the tested release is reused, staging follows", func() (string, error) {
 		before, err := w.client.Builds(ctx, App, -1, 100)
 		if err != nil {
 			return "", err
@@ -54,6 +54,13 @@ func (w *world) merging(ctx context.Context, m *memory) error {
 		// What main is now, the other branch must be tested with.
 		m.badBuild = beside(func() error { return w.bosman(ctx, "piotr", nil, "build", "bad-500", "--wait") })
 		return fmt.Sprintf("main is %s; staging runs %s, built once", bosman.Short(merged.Commit), ref(merged.Release)), nil
+	}); err != nil {
+		return err
+	}
+	return w.show.step("bosman build bad-500: tested anew with what main is now", func() (string, error) {
+		err := m.badBuild.wait()
+		m.badBuild = nil
+		return "green: no test sees what is wrong with it", err
 	})
 }
 
@@ -79,10 +86,6 @@ func (w *world) deploying(ctx context.Context, m *memory) error {
 		if _, err := w.settled(ctx, "live", m.main.Number, time.Minute); err != nil {
 			return "", err
 		}
-		if err := m.badBuild.wait(); err != nil {
-			return "", err
-		}
-		m.badBuild = nil
 		p := w.probe(ctx, mixed...)
 		var op bosman.Operation
 		err := w.bosman(ctx, "anna", &op, "deploy", "live", "--wait", "--why", "the shortlist")
@@ -267,7 +270,7 @@ func (w *world) breaking(ctx context.Context, m *memory) error {
 		}
 		bad = merged.Release
 		_, err := w.settled(ctx, "staging", bad, time.Minute)
-		return ref(bad) + " is green: no test sees what is wrong with it", err
+		return ref(bad) + " was tested, so nothing is built again", err
 	}); err != nil {
 		return err
 	}
