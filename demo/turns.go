@@ -547,6 +547,18 @@ func (w *world) reboot(ctx context.Context, m *memory) error {
 			}
 			up++
 		}
+		if err := w.until(ctx, "all are seen to run", 20*time.Second, func() (bool, error) {
+			now, err := w.client.Instances(ctx, App)
+			well := 0
+			for _, i := range now {
+				if i.State == bosman.InstanceRunning {
+					well++
+				}
+			}
+			return well == up, err
+		}); err != nil {
+			return "", err
+		}
 		if err := w.serves(ctx, m.feature); err != nil {
 			return "", err
 		}

@@ -264,6 +264,8 @@ func (w *world) push(ctx context.Context, person, branch string, line func(strin
 		return pushed{err: err}
 	}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // with git's helpers, which hold the pipe
 	err = cmd.Start()
 	if cerr := out.Close(); err == nil {
 		err = cerr
