@@ -60,6 +60,9 @@ func Run(ctx context.Context, opt Options, stdout io.Writer) error {
 	if terr := w.show.table(time.Since(w.began), err == nil); terr != nil {
 		return errors.Join(err, terr)
 	}
+	if err == nil {
+		w.show.print("measured: %s\n", w.times)
+	}
 	switch {
 	case err != nil:
 		return bosman.Failed("the demo did not get to its end").WithKept("its folder " + opt.Data + " stays for a look").
@@ -67,7 +70,7 @@ func Run(ctx context.Context, opt Options, stdout io.Writer) error {
 	case opt.Once:
 		return os.RemoveAll(opt.Data)
 	}
-	return w.farewell(stdout)
+	return w.farewell(ctx, stdout)
 }
 
 // complete fills in what was not said.

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -8,7 +9,7 @@ import (
 )
 
 // farewell says where everything is and how to end it.
-func (w *world) farewell(out io.Writer) error {
+func (w *world) farewell(ctx context.Context, out io.Writer) error {
 	ui := "localhost"
 	if w.opt.BaseDomain != "" {
 		ui = w.opt.BaseDomain
@@ -16,8 +17,12 @@ func (w *world) farewell(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nIt goes on running. Look around:\n\n")
 	fmt.Fprintf(&b, "  Bosman's pages   http://%s:%d\n", ui, w.opt.Port)
-	for _, name := range []string{"live", "staging", "testing-anna", "testing-maria"} {
-		fmt.Fprintf(&b, "  %-16s %s\n", name, w.url(name))
+	instances, err := w.client.Instances(ctx, App)
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		fmt.Fprintf(&b, "  %-16s %s\n", i.Name, i.URL)
 	}
 	fmt.Fprintf(&b, "\n  log-ins of Bosman   admin / %s\n", w.admin)
 	for _, p := range people {
@@ -27,11 +32,10 @@ func (w *world) farewell(out io.Writer) error {
 	fmt.Fprintf(&b, "\n  command line   export BOSMAN_DATA=%s; %s status\n", w.data(), w.opt.Program)
 	fmt.Fprintf(&b, "  its clone      %s, to push from as piotr:\n                 git push http://piotr:%s@127.0.0.1:%d/%s.git BRANCH\n", w.work(), password("piotr"), w.opt.Port, App)
 	if w.opt.BaseDomain == "" {
-		ip := outward()
-		fmt.Fprintf(&b, "\nFrom another machine: make demo-clean, then bosman demo --base-domain %s.sslip.io\n(or a domain of yours whose names lead here), or --port-per-instance 9001.\nWith ssh: ssh -L %d:localhost:%d THIS-MACHINE, then the addresses above.\n", strings.ReplaceAll(ip, ".", "-"), w.opt.Port, w.opt.Port)
+		fmt.Fprintf(&b, "\nFrom another machine: ssh -L %d:localhost:%d THIS-MACHINE, then the addresses above.\nOr begin anew with bosman demo --base-domain DOMAIN, where *.DOMAIN leads to %s,\nor with bosman demo --port-per-instance 9001, where no names are to be had.\n", w.opt.Port, w.opt.Port, outward())
 	}
 	b.WriteString("\nTo stop it and remove all it made: make demo-clean\n")
-	_, err := io.WriteString(out, b.String())
+	_, err = io.WriteString(out, b.String())
 	return err
 }
 

@@ -56,6 +56,11 @@ type times struct {
 	pushGreen, pushTester, deploy, revert, self time.Duration
 }
 
+func (t times) String() string {
+	return fmt.Sprintf("push to green %s, push to a tester's address %s, deployment to the switch %s, revert to the switch %s, revert by itself %s after the bad switch",
+		seconds(t.pushGreen), seconds(t.pushTester), seconds(t.deploy), seconds(t.revert), seconds(t.self))
+}
+
 func (w *world) path(parts ...string) string {
 	return filepath.Join(append([]string{w.opt.Data}, parts...)...)
 }
@@ -71,11 +76,6 @@ func (w *world) host(instance string) string {
 		return instance + "-" + App + "." + w.opt.BaseDomain
 	}
 	return instance + "." + App + ".localhost"
-}
-
-// url is the address of an instance for people.
-func (w *world) url(instance string) string {
-	return fmt.Sprintf("http://%s:%d", w.host(instance), w.opt.Port)
 }
 
 // startServe runs bosman serve beside us, as a process of its own that
