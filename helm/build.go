@@ -104,6 +104,12 @@ func (h *Helm) cancelBuilds(ctx context.Context, app string, change, except int,
 	return nil
 }
 
+// mergeMessage is the message of a change's merge with main. It is part of
+// what makes two merges of the same commits one and the same.
+func mergeMessage(c bosman.Change) string {
+	return fmt.Sprintf("Merge %s (%s)\n\n%s", c.Branch, changeRef(c.Number), c.Title)
+}
+
 // queueBuild queues a build of the change's merge result with main. With
 // conflicts nothing is built: they are kept on the change, KindConflict.
 func (h *Helm) queueBuild(ctx context.Context, a bosman.Actor, c bosman.Change, why string) (bosman.Build, error) {
@@ -120,19 +126,13 @@ func (h *Helm) queueBuild(ctx context.Context, a bosman.Actor, c bosman.Change, 
 		return bosman.Build{}, err
 	}
 	base := heads[app.MainBranch]
-	m, err := repo.MergeResult(ctx, base, c.Head, fmt.Sprintf("Merge %s (%s)\n\n%s", c.Branch, changeRef(c.Number), c.Title))
+	m, err := repo.MergeResult(ctx, base, c.Head, mergeMessage(c))
 	if err != nil {
 		return bosman.Build{}, err
 	}
 	c.Conflicts = m.Conflicts
 	if len(m.Conflicts) > 0 {
-		err := h.Store.InTx(ctx, func(s *store.Store) error {
-			if err := s.SaveChange(ctx, c); err != nil {
-				return err
-			}
-			return h.tell(ctx, s, c.App, event(bosman.EventChangeUpdated, changeRef(c.Number)))
-		})
-		if err != nil {
+		if err := h.saveChange(ctx, c); err != nil {
 			return bosman.Build{}, err
 		}
 		return bosman.Build{}, bosman.Conflict("%s (%s) conflicts with main in %d files, first %s", changeRef(c.Number), c.Branch, len(m.Conflicts), m.Conflicts[0]).

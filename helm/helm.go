@@ -69,7 +69,6 @@ type Config struct {
 	Runtime    Runtime
 	Addresses  Addresses
 	Migrations Migrations
-	BuildLog   func(app string, build int) string // path of a build's log
 	Log        *slog.Logger
 	Now        func() time.Time
 }
@@ -141,6 +140,16 @@ func (h *Helm) tell(ctx context.Context, s *store.Store, app string, events ...b
 		}
 	}
 	return nil
+}
+
+// saveChange keeps a change, with the event that pages wait for.
+func (h *Helm) saveChange(ctx context.Context, c bosman.Change) error {
+	return h.Store.InTx(ctx, func(s *store.Store) error {
+		if err := s.SaveChange(ctx, c); err != nil {
+			return err
+		}
+		return h.tell(ctx, s, c.App, event(bosman.EventChangeUpdated, changeRef(c.Number)))
+	})
 }
 
 func event(kind bosman.EventKind, subject string) bosman.Event {

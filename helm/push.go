@@ -245,12 +245,7 @@ func (h *Helm) findHazards(ctx context.Context, app string) error {
 			continue
 		}
 		c.Hazards, c.Blocked = want.Hazards, want.Blocked
-		if err := h.Store.InTx(ctx, func(s *store.Store) error {
-			if err := s.SaveChange(ctx, c); err != nil {
-				return err
-			}
-			return h.tell(ctx, s, app, event(bosman.EventChangeUpdated, changeRef(c.Number)))
-		}); err != nil {
+		if err := h.saveChange(ctx, c); err != nil {
 			return err
 		}
 	}

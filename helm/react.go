@@ -6,44 +6,19 @@ import (
 	"strconv"
 
 	"github.com/bosman-cd/bosman"
-	"github.com/bosman-cd/bosman/store"
 )
 
 // react reads events in order and does what follows from them. Each reaction
 // may be repeated: the cursor moves after it.
 func (h *Helm) react(ctx context.Context) error {
-	const reader = "helm"
-	at, err := h.Store.Cursor(ctx, reader)
-	if err != nil {
-		return err
-	}
-	for {
-		wake := h.Store.Wake()
-		events, err := h.Store.EventsAfter(ctx, at, 100)
-		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			if err := h.reaction(ctx, e); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				h.Log.Error("a reaction failed", "app", e.App, "event", e.Kind, "subject", e.Subject, "err", err)
-			}
-			at = e.ID
-			if err := h.Store.SetCursor(ctx, reader, at); err != nil && ctx.Err() == nil {
-				return err
-			}
-		}
-		if len(events) > 0 {
-			continue
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
+	return h.Store.FollowAs(ctx, "helm", func(ctx context.Context, e bosman.Event) error {
+		err := h.reaction(ctx, e)
+		if err != nil && ctx.Err() == nil {
+			h.Log.Error("a reaction failed", "app", e.App, "event", e.Kind, "subject", e.Subject, "err", err)
 			return nil
 		}
-	}
+		return err
+	})
 }
 
 // reaction is the table of what follows from what.
@@ -137,7 +112,7 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 		return err
 	}
 	for _, c := range open {
-		m, err := repo.MergeResult(ctx, main, c.Head, "Merge "+c.Branch)
+		m, err := repo.MergeResult(ctx, main, c.Head, mergeMessage(c))
 		if err != nil {
 			h.Log.Warn("a change cannot be merged with main", "app", app, "change", c.Number, "err", err)
 			continue
@@ -148,12 +123,7 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 		}
 		if len(m.Conflicts) > 0 || len(c.Conflicts) > 0 {
 			c.Conflicts = m.Conflicts
-			if err := h.Store.InTx(ctx, func(s *store.Store) error {
-				if err := s.SaveChange(ctx, c); err != nil {
-					return err
-				}
-				return h.tell(ctx, s, app, event(bosman.EventChangeUpdated, changeRef(c.Number)))
-			}); err != nil {
+			if err := h.saveChange(ctx, c); err != nil {
 				return err
 			}
 		}
@@ -262,12 +232,7 @@ func (h *Helm) buildEnded(ctx context.Context, app string, n int) error {
 		}
 	}
 	c.MergeWanted = ""
-	return h.Store.InTx(ctx, func(s *store.Store) error {
-		if err := s.SaveChange(ctx, c); err != nil {
-			return err
-		}
-		return h.tell(ctx, s, app, event(bosman.EventChangeUpdated, changeRef(c.Number)))
-	})
+	return h.saveChange(ctx, c)
 }
 
 // Reconcile compares what is with what should be after a start: refs against

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,41 +15,6 @@ import (
 	"github.com/bosman-cd/bosman/notify"
 	"github.com/bosman-cd/bosman/store"
 )
-
-// reader hands events to f, in order and each at least once, until ctx ends.
-func reader(ctx context.Context, s *store.Store, name string, f func(context.Context, bosman.Event) error) error {
-	at, err := s.Cursor(ctx, name)
-	if err != nil {
-		return err
-	}
-	for {
-		wake := s.Wake()
-		events, err := s.EventsAfter(ctx, at, 100)
-		for _, e := range events {
-			if err = f(ctx, e); err != nil {
-				break
-			}
-			at = e.ID
-			if err = s.SetCursor(ctx, name, at); err != nil {
-				break
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if len(events) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-wake:
-		}
-	}
-}
 
 // --- telling people
 
@@ -94,9 +60,10 @@ func (s *server) tellPeople(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
-	err = reader(ctx, s.store, "notify", func(ctx context.Context, e bosman.Event) error {
+	err = s.store.FollowAs(ctx, "notify", func(ctx context.Context, e bosman.Event) error {
 		m, ok, err := s.helm.MessageOf(ctx, e)
 		if err != nil || !ok {
 			return err
@@ -107,10 +74,8 @@ func (s *server) tellPeople(ctx context.Context) error {
 		n.Wake()
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return <-done
+	cancel()
+	return errors.Join(err, <-done)
 }
 
 // --- cron

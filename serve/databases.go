@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,16 +14,8 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/postgres"
-	"github.com/bosman-cd/bosman/database/sqlite"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/manifest"
-)
-
-// The names of our PostgreSQL clusters: staging and live on the durable one,
-// testers' copies, builds and the proof of backups on the other.
-const (
-	mainCluster    = "main"
-	scratchCluster = "scratch"
 )
 
 // databases looks after the data of all instances: deploy.Databases and
@@ -42,174 +33,6 @@ type databases struct {
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {
 	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, keepers: map[string]*database.Keeper{}}
-}
-
-// cluster gives a cluster of ours, made and started at the first need.
-func (d *databases) cluster(ctx context.Context, name string) (*postgres.Cluster, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.clusterLocked(ctx, name)
-}
-
-func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.Cluster, error) {
-	if c := d.clusters[name]; c != nil {
-		return c, nil
-	}
-	profile := postgres.Main
-	if name == scratchCluster {
-		profile = postgres.Scratch
-	}
-	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), Log: d.log}
-	e, err := c.Ensure(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if e.Recreated {
-		d.log.Warn("the host crashed, so the cluster of throw-away databases was made anew; testers need fresh copies", "cluster", name)
-	}
-	if err := c.Recover(ctx); err != nil {
-		return nil, err
-	}
-	d.clusters[name] = c
-	return c, nil
-}
-
-func (d *databases) clusterDir(name string) string { return filepath.Join(d.data, "postgres", name) }
-
-// resume starts the clusters that were made before, finishes what a crash
-// interrupted, and forgets databases of builds that are gone.
-func (d *databases) resume(ctx context.Context) error {
-	for _, name := range []string{mainCluster, scratchCluster} {
-		if _, err := os.Stat(d.clusterDir(name)); err != nil {
-			continue
-		}
-		if _, err := d.cluster(ctx, name); err != nil {
-			return err
-		}
-	}
-	d.mu.Lock()
-	scratch := d.clusters[scratchCluster]
-	d.mu.Unlock()
-	if scratch != nil {
-		if _, err := scratch.CleanBuilds(ctx, nil); err != nil {
-			return err
-		}
-	}
-	apps, err := d.records.store.Apps(ctx)
-	if err != nil {
-		return err
-	}
-	for _, app := range apps {
-		instances, err := d.records.store.Instances(ctx, app.Name)
-		if err != nil {
-			return err
-		}
-		for _, i := range instances {
-			if i.Release == 0 {
-				continue
-			}
-			k, err := d.keeper(ctx, i, i.Database.Engine)
-			if err != nil {
-				return err
-			}
-			if err := k.Recover(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// watch keeps the clusters running until ctx ends.
-func (d *databases) watch(ctx context.Context) {
-	t := time.NewTicker(5 * time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		d.mu.Lock()
-		all := make([]*postgres.Cluster, 0, len(d.clusters))
-		for _, c := range d.clusters {
-			all = append(all, c)
-		}
-		d.mu.Unlock()
-		for _, c := range all {
-			e, err := c.Ensure(ctx)
-			switch {
-			case err != nil && ctx.Err() == nil:
-				d.log.Error("a database server does not run", "cluster", c.Name, "err", err)
-			case e.Started:
-				d.log.Warn("a database server had died and was started again", "cluster", c.Name)
-			}
-		}
-	}
-}
-
-// stop stops the clusters; for when everything is shut down.
-func (d *databases) stop(ctx context.Context) error {
-	var errs []error
-	for _, name := range []string{mainCluster, scratchCluster} {
-		if _, err := os.Stat(d.clusterDir(name)); err != nil {
-			continue
-		}
-		c := &postgres.Cluster{Name: name, Dir: d.clusterDir(name), Log: d.log}
-		if name == scratchCluster {
-			c.Profile = postgres.Scratch
-		} else {
-			c.Profile = postgres.Main
-		}
-		errs = append(errs, c.Stop(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// keeper gives what looks after an instance's data: on the durable cluster
-// for staging and live, on the other one for copies.
-func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string) (*database.Keeper, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	durable := i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging
-	key := fmt.Sprintf("%s/%s/%v", i.App, engine, durable)
-	if k := d.keepers[key]; k != nil {
-		return k, nil
-	}
-	state := filepath.Join(d.data, "databases", i.App, map[bool]string{true: "durable", false: "copies"}[durable])
-	k := &database.Keeper{State: state, Log: d.log}
-	switch engine {
-	case "postgres":
-		main, err := d.clusterLocked(ctx, mainCluster)
-		if err != nil {
-			return nil, err
-		}
-		scratch, err := d.clusterLocked(ctx, scratchCluster)
-		if err != nil {
-			return nil, err
-		}
-		onScratch, err := postgres.NewEngine(i.App, scratch, main)
-		if err != nil {
-			return nil, err
-		}
-		k.Scratch, k.Engine = onScratch, onScratch
-		if durable {
-			if k.Engine, err = postgres.NewEngine(i.App, main, scratch); err != nil {
-				return nil, err
-			}
-		}
-	case "sqlite":
-		e, err := sqlite.NewEngine(filepath.Join(d.data, "sqlite", i.App))
-		if err != nil {
-			return nil, err
-		}
-		k.Engine, k.Scratch = e, e
-	case "", "none":
-	default:
-		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite or none")
-	}
-	d.keepers[key] = k
-	return k, nil
 }
 
 // dataDir is where an instance's files lie; "" when its release has none.

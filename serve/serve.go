@@ -164,7 +164,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
 		Migrations: migrations{s.repos, migration.NewScanner(migration.Options{})},
-		BuildLog:   func(app string, n int) string { return build.LogPath(s.opt.Data, app, n) }, Log: s.log,
+		Log:        s.log,
 	})
 	s.instances.helm = s.helm
 	s.queue = build.NewQueue(s.records, &build.Runner{
@@ -358,37 +358,19 @@ func (s *server) wakeDeployments(ctx context.Context) error {
 // refreshCopies makes a new golden copy of staging after each of its
 // deployments, so that a tester's fresh copy is quick.
 func (s *server) refreshCopies(ctx context.Context) error {
-	at, err := s.store.LastEvent(ctx)
+	last, err := s.store.LastEvent(ctx)
 	if err != nil {
 		return err
 	}
-	for {
-		wake := s.store.Wake()
-		events, err := s.store.EventsAfter(ctx, at, 100)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		for _, e := range events {
-			at = e.ID
-			if e.Kind != bosman.EventOperationEnded {
-				continue
-			}
-			if err := s.databases.refresh(ctx, e.App); err != nil && ctx.Err() == nil {
-				s.log.Warn("no golden copy could be made; fresh copies take longer", "app", e.App, "err", err)
-			}
-		}
-		if len(events) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
+	return s.store.Follow(ctx, last, func(ctx context.Context, e bosman.Event) error {
+		if e.Kind != bosman.EventOperationEnded {
 			return nil
-		case <-wake:
 		}
-	}
+		if err := s.databases.refresh(ctx, e.App); err != nil && ctx.Err() == nil {
+			s.log.Warn("no golden copy could be made; fresh copies take longer", "app", e.App, "err", err)
+		}
+		return nil
+	})
 }
 
 // greet makes the first administrator and says where Bosman is.

@@ -88,8 +88,3 @@ func (s *Store) AddSignoff(ctx context.Context, o bosman.Signoff) error {
 func (s *Store) Signoffs(ctx context.Context, app string, change int) ([]bosman.Signoff, error) {
 	return many[signoffRow, bosman.Signoff](ctx, s.db, cond("app = ? AND change = ?", app, change), order("at"))
 }
-
-// SignoffsOn gives what was said on an operation, oldest first.
-func (s *Store) SignoffsOn(ctx context.Context, app string, op int) ([]bosman.Signoff, error) {
-	return many[signoffRow, bosman.Signoff](ctx, s.db, cond("app = ? AND op = ? AND op > 0", app, op), order("at"))
-}

@@ -38,6 +38,50 @@ func (s *Store) LastEvent(ctx context.Context) (int64, error) {
 // before reading, then read, then wait.
 func (s *Store) Wake() <-chan struct{} { return s.wake.wait() }
 
+// Follow hands the events after one to each, in order, and waits for more
+// until ctx ends, which is no error, or each fails.
+func (s *Store) Follow(ctx context.Context, after int64, each func(context.Context, bosman.Event) error) error {
+	for {
+		wake := s.Wake()
+		events, err := s.EventsAfter(ctx, after, 100)
+		for _, e := range events {
+			if err = each(ctx, e); err != nil {
+				break
+			}
+			after = e.ID
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(events) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		}
+	}
+}
+
+// FollowAs is Follow for a reader with a name, from where it last was: each
+// event at least once, also across restarts.
+func (s *Store) FollowAs(ctx context.Context, reader string, each func(context.Context, bosman.Event) error) error {
+	after, err := s.Cursor(ctx, reader)
+	if err != nil {
+		return err
+	}
+	return s.Follow(ctx, after, func(ctx context.Context, e bosman.Event) error {
+		if err := each(ctx, e); err != nil {
+			return err
+		}
+		return s.SetCursor(ctx, reader, e.ID)
+	})
+}
+
 // Cursor gives the last event that a reader handled.
 func (s *Store) Cursor(ctx context.Context, name string) (int64, error) {
 	var id int64

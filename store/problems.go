@@ -129,9 +129,3 @@ func (s *Store) Mails(ctx context.Context, app, instance string, max int) ([]bos
 func (s *Store) Mail(ctx context.Context, app string, id int64) (bosman.Mail, error) {
 	return one[mailRow, bosman.Mail](ctx, s.db, bosman.NotFound("there is no such message"), cond("app = ? AND id = ?", app, id))
 }
-
-// ClearMails forgets the messages of an instance, whose copy they belonged to.
-func (s *Store) ClearMails(ctx context.Context, app, instance string) error {
-	_, err := s.db.NewRaw("DELETE FROM mails WHERE app = ? AND instance = ?", app, instance).Exec(ctx)
-	return err
-}
