@@ -51,7 +51,8 @@ func unixUser(i bosman.Instance) int {
 	return i.UID
 }
 
-// order says how a release runs as an instance.
+// order says how a release runs as an instance, but for its database: where
+// processes answer is known also while no database does.
 func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order, bosman.Release, error) {
 	i := l.Instance
 	rel, err := n.records.Release(ctx, i.App, l.Release)
@@ -68,9 +69,6 @@ func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order,
 	}
 	secrets, err := n.helm.SecretsFor(ctx, i)
 	if err != nil {
-		return instance.Order{}, rel, err
-	}
-	if i.Database, err = n.databases.own(ctx, i); err != nil {
 		return instance.Order{}, rel, err
 	}
 	i.UID = unixUser(i)
@@ -112,8 +110,21 @@ func (n *instances) spec(ctx context.Context, l deploy.Launch) (runtime.Spec, in
 	if err != nil {
 		return runtime.Spec{}, o, rel, err
 	}
+	if o.Around.Instance.Database, err = n.databases.own(ctx, l.Instance); err != nil {
+		return runtime.Spec{}, o, rel, err
+	}
 	s, err := instance.Assemble(o)
 	return s, o, rel, err
+}
+
+// target is where a launch's processes answer.
+func (n *instances) target(ctx context.Context, l deploy.Launch) (string, error) {
+	o, _, err := n.order(ctx, l)
+	if err != nil {
+		return "", err
+	}
+	s, err := instance.Assemble(o)
+	return upstream(instance.Target(s)), err
 }
 
 // Start starts a process set or finds it running.
@@ -221,21 +232,19 @@ func (n *instances) RunFor(ctx context.Context, i bosman.Instance, command strin
 }
 
 // desired gives the process sets that should run, and says of others whether
-// an operation under way may have started them.
+// they are to be left alone.
 func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) bool, error) {
 	all, err := n.records.store.Instances(ctx, "")
 	if err != nil {
 		return nil, nil, err
 	}
 	var specs []runtime.Spec
-	busy := map[string]bool{}
+	unclear := map[string]bool{} // instances of which nobody can say what should run
 	for _, i := range all {
-		if i.Operation != 0 {
-			busy[i.App+"."+i.Name+"."] = true
-		}
 		parts, err := n.serving(ctx, i)
-		if err != nil && ctx.Err() == nil { // nobody can say: what runs of it goes on
+		if err != nil && ctx.Err() == nil { // what runs of it goes on
 			n.log.Warn("what an instance serves with is not known", "app", i.App, "instance", i.Name, "err", err)
+			unclear[i.App+"."+i.Name] = true
 		}
 		for id, part := range parts {
 			s, _, _, err := n.spec(ctx, deploy.Launch{Instance: i, Release: i.Release, ID: id, Part: part})
@@ -244,7 +253,7 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 			}
 			if err != nil {
 				n.log.Error("an instance cannot be looked after", "app", i.App, "instance", i.Name, "err", err)
-				busy[i.App+"."+i.Name+"."] = true // what runs of it goes on
+				unclear[i.App+"."+i.Name] = true
 				break
 			}
 			if len(s.Processes) > 0 {
@@ -252,14 +261,25 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 			}
 		}
 	}
-	return specs, func(id string) bool {
-		for prefix := range busy {
-			if strings.HasPrefix(id, prefix) {
-				return true
-			}
+	return specs, func(id string) bool { return n.somebodys(ctx, id, unclear) }, nil
+}
+
+// somebodys says whether a process set belongs to an instance as its row is
+// now, or to the operation that owns it now: it may have begun after the rows
+// were read that the comparison goes by.
+func (n *instances) somebodys(ctx context.Context, id string, unclear map[string]bool) bool {
+	all, err := n.records.store.Instances(ctx, "")
+	if err != nil {
+		return true
+	}
+	for _, i := range all {
+		if _, _, ok := deploy.ParseSetID(i, id); !ok {
+			continue
 		}
-		return !strings.Contains(id, ".d") // not an instance's: the edge
-	}, nil
+		serves := i.Release != 0 && !i.Stopped && (id == i.ProcessID || id == deploy.WorkID(i.ProcessID))
+		return serves || i.Operation != 0 || unclear[i.App+"."+i.Name]
+	}
+	return !strings.Contains(id, ".d") // not an instance's: the edge
 }
 
 // observe keeps the state that people see of each instance up to date, until

@@ -138,29 +138,36 @@ func (r *routes) Current(ctx context.Context, i bosman.Instance) (deploy.Routed,
 		if route.App == i.App && route.Instance == i.Name {
 			out := deploy.Routed{Fence: route.Operation, Release: route.Release}
 			if route.Upstream != "" {
-				out.ID = r.setOf(ctx, i, route.Upstream)
+				out.ID, err = r.setOf(ctx, i, route.Upstream)
 			}
-			return out, nil
+			return out, err
 		}
 	}
 	return deploy.Routed{}, nil
 }
 
-// setOf finds the process set that answers at an upstream.
-func (r *routes) setOf(ctx context.Context, i bosman.Instance, at string) string {
+// setOf finds the process set that answers at an upstream; "" where none does.
+func (r *routes) setOf(ctx context.Context, i bosman.Instance, at string) (string, error) {
 	running, err := r.instances.Running(ctx, i)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	for _, id := range append(running, i.ProcessID) {
 		if id == "" {
 			continue
 		}
-		if up, err := r.upstreamOf(ctx, i, id); err == nil && up == at {
-			return id
+		up, err := r.upstreamOf(ctx, i, id)
+		if bosman.KindOf(err) == bosman.KindNotFound {
+			continue // its operation or release is gone
+		}
+		if err != nil {
+			return "", err
+		}
+		if up == at {
+			return id, nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // upstreamOf is where a process set of the instance answers.
@@ -173,11 +180,7 @@ func (r *routes) upstreamOf(ctx context.Context, i bosman.Instance, id string) (
 		}
 		release = op.Release
 	}
-	s, _, _, err := r.instances.spec(ctx, deploy.Launch{Instance: i, Release: release, ID: id, Part: deploy.PartWeb})
-	if err != nil {
-		return "", err
-	}
-	return upstream(instance.Target(s)), nil
+	return r.instances.target(ctx, deploy.Launch{Instance: i, Release: release, ID: id, Part: deploy.PartWeb})
 }
 
 // drainLimit bounds how long requests in flight may hold up a switch.
