@@ -140,7 +140,14 @@ func (s *server) byCredentials(ctx context.Context, r *http.Request) (bosman.Per
 			return p, true, err
 		}
 	}
+	done, wait := s.limit.Try(client(r), name)
+	if wait > 0 {
+		return bosman.Person{}, true, bosman.Busy("too many log-ins with a wrong password").WithKept("nothing was done").
+			WithNext("wait " + short(wait.Round(time.Second)) + " and try again, or use a token: bosman token new")
+	}
+	defer s.limit.Slot()()
 	p, err := access.Login(ctx, s.store, name, password)
+	done(err == nil)
 	return p, true, err
 }
 

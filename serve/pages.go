@@ -47,6 +47,7 @@ func (s *server) pages() (http.Handler, error) {
 	s.web = web.New(web.Config{
 		Helm: s.helm, People: s.store, Events: s.store, Sessions: s.store.DB(), Logs: logs{s.opt.Data, s.records}, Stats: s.edge,
 		Wall: key, Addr: client, Base: s.addresses.Page(""), Secure: s.addresses.scheme == "https", Log: s.log,
+		Limit: s.limit,
 	})
 	return front{git: s.git, intake: s.intake, hooks: s.forges, api: s.api(s.identify(s.web.Identify)), pages: s.web}, nil
 }

@@ -68,6 +68,7 @@ type server struct {
 	web       *web.Web
 
 	mail   instance.Mail
+	limit  *access.Limit // of failed log-ins
 	broken chan error
 }
 
@@ -88,7 +89,7 @@ func Run(ctx context.Context, opt Options) (err error) {
 			return bosman.Invalid("--log-level %q is not one", opt.LogLevel).WithNext("take debug, info, warn or error")
 		}
 	}
-	s := &server{opt: opt, log: slog.New(slog.NewTextHandler(opt.Stderr, &slog.HandlerOptions{Level: level})), broken: make(chan error, 1)}
+	s := &server{opt: opt, log: slog.New(slog.NewTextHandler(opt.Stderr, &slog.HandlerOptions{Level: level})), broken: make(chan error, 1), limit: access.NewLimit(time.Now)}
 	if s.addresses, err = newAddresses(opt.Listen, opt.BaseDomain, opt.URL); err != nil {
 		return err
 	}

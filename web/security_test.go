@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/edge/wall"
 	"github.com/bosman-cd/bosman/web/internal/story"
 	"github.com/bosman-cd/bosman/web/login"
@@ -264,7 +265,7 @@ func TestGuessingIsLimited(t *testing.T) {
 
 func TestLimitCountsAddressesAndNames(t *testing.T) {
 	now := time.Unix(0, 0)
-	l := login.NewLimit(func() time.Time { return now })
+	l := access.NewLimit(func() time.Time { return now })
 	try := func(addr, name string) bool {
 		done, wait := l.Try(addr, name)
 		if wait > 0 {

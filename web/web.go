@@ -15,10 +15,10 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/edge/control"
 	"github.com/bosman-cd/bosman/edge/wall"
 	"github.com/bosman-cd/bosman/web/kit"
-	"github.com/bosman-cd/bosman/web/login"
 )
 
 // CookieName is the name of the session's cookie.
@@ -69,6 +69,7 @@ type Config struct {
 	Secure   bool                       // cookies only over HTTPS
 	Log      *slog.Logger
 	Now      func() time.Time
+	Limit    *access.Limit // failed log-ins, counted together with those elsewhere; nil: by itself
 }
 
 // Web serves the pages.
@@ -77,7 +78,7 @@ type Web struct {
 	kit      *kit.Kit
 	sessions *scs.SessionManager
 	handler  http.Handler
-	limit    *login.Limit
+	limit    *access.Limit
 
 	mu      sync.Mutex
 	closed  chan struct{}
@@ -102,6 +103,9 @@ func New(cfg Config) *Web {
 			return host
 		}
 	}
+	if cfg.Limit == nil {
+		cfg.Limit = access.NewLimit(cfg.Now)
+	}
 	s := &scs.SessionManager{Codec: scs.GobCodec{}} // scs.New starts a goroutine that nobody can end
 	s.Cookie.Persist = true
 	s.Store = &sessionStore{db: cfg.Sessions, now: cfg.Now}
@@ -112,7 +116,7 @@ func New(cfg Config) *Web {
 	s.Cookie.Secure = cfg.Secure
 	s.Cookie.Path = "/"
 	s.HashTokenInStore = true
-	w := &Web{cfg: cfg, sessions: s, limit: login.NewLimit(cfg.Now), closed: make(chan struct{}), zones: map[string]zoneOf{}}
+	w := &Web{cfg: cfg, sessions: s, limit: cfg.Limit, closed: make(chan struct{}), zones: map[string]zoneOf{}}
 	s.ErrorFunc = func(rw http.ResponseWriter, r *http.Request, err error) {
 		if r.Context().Err() != nil {
 			return

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/access"
 	"github.com/bosman-cd/bosman/web/kit"
 	"github.com/bosman-cd/bosman/web/layout"
 	"github.com/bosman-cd/bosman/web/texts"
@@ -44,7 +45,7 @@ type Pages struct {
 	Kit    *kit.Kit
 	Reader Reader
 	Door   Door
-	Limit  *Limit
+	Limit  *access.Limit
 	Addr   func(*http.Request) string // who asks
 }
 

@@ -1,14 +1,11 @@
-package login
+package access
 
 import (
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
 
-// Limit counts failed attempts for each address and each name. The zero
+// Limit counts failed log-ins for each address and each name. The zero
 // Limit is not usable; see NewLimit.
 type Limit struct {
 	mu    sync.Mutex
@@ -22,7 +19,7 @@ type Limit struct {
 
 // NewLimit allows 10 failures for a name from one address, 60 for a name from
 // all, and 30 for an address, each in 15 minutes. Two passwords are checked
-// at a time, for each check takes 64 MB.
+// at a time, for each check takes 19 MB.
 func NewLimit(now func() time.Time) *Limit {
 	return &Limit{seen: map[string][]time.Time{}, now: now, busy: make(chan struct{}, 2), addrs: 30, names: 60, per: 15 * time.Minute}
 }
@@ -85,24 +82,4 @@ func (l *Limit) sweep(now time.Time) {
 func (l *Limit) Slot() (free func()) {
 	l.busy <- struct{}{}
 	return func() { <-l.busy }
-}
-
-func seconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds()) + 1) }
-
-// Local makes sure that a place to go on to is a path of Bosman itself; any
-// other is "/".
-func Local(s string) string {
-	if s == "" || s[0] != '/' || len(s) > 4096 || strings.HasPrefix(s, "//") || strings.HasPrefix(s, "/login") {
-		return "/"
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] == 0x7f || s[i] == '\\' {
-			return "/"
-		}
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host != "" || u.Scheme != "" {
-		return "/"
-	}
-	return s
 }
