@@ -3,7 +3,6 @@ package database
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -276,47 +275,56 @@ func CheckSums(ctx context.Context, dir string) (Manifest, error) {
 // Verify proves that the backup in dir can be restored: checksums, a restore
 // into a database of its own that is compared and dropped, and the archive of
 // files read to its end.
-func (k *Keeper) Verify(ctx context.Context, dir string) (Manifest, error) {
-	m, err := CheckSums(ctx, dir)
-	if err != nil {
-		return m, err
-	}
-	if m.Files != nil {
-		n, size, err := readArchive(ctx, filepath.Join(dir, filesFile), "", 0)
-		if err != nil {
-			return m, damaged(dir, filesFile+" cannot be read").Because(err)
-		}
-		if n != m.Files.Files || size != m.Files.Bytes {
-			return m, damaged(dir, fmt.Sprintf("%s holds %d files instead of %d", filesFile, n, m.Files.Files))
-		}
-	}
-	if m.Database == nil {
-		return m, nil
-	}
-	tag := TagVerify + "_" + strings.ToLower(rand.Text()[:8])
-	return m, k.tryOut(ctx, dir, Beside(m.Instance, tag), *m.Database)
-}
-
-// tryOut restores the database of a backup under a name of its own, compares
-// and drops it.
-func (k *Keeper) tryOut(ctx context.Context, dir, name string, want BackupInfo) (err error) {
+func (k *Keeper) Verify(ctx context.Context, dir string) (m Manifest, err error) {
 	engine := k.Scratch
 	if engine == nil {
 		engine = k.Engine
 	}
-	if engine == nil {
-		return bosman.Internal("there is no database engine to try the backup out on")
-	}
-	db, err := engine.Restore(ctx, dir, name)
+	m, err = ReadManifest(dir)
 	if err != nil {
-		return err
+		return m, err
 	}
-	defer func() {
+	db, m, err := k.VerifyInto(ctx, Folder(dir), engine, trialName(m.Instance))
+	if err != nil || db.Engine == "" {
+		return m, err
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return m, engine.Drop(end, db)
+}
+
+// proveFiles checks all of a backup but the restore of its database.
+func (k *Keeper) proveFiles(ctx context.Context, at Place) (Manifest, error) {
+	m, err := CheckSums(ctx, at.Name)
+	if err != nil || m.Files == nil {
+		return m, err
+	}
+	n, size, err := readArchive(ctx, filepath.Join(at.Name, filesFile), "", 0)
+	if err != nil {
+		return m, damaged(at.Name, filesFile+" cannot be read").Because(err)
+	}
+	if n != m.Files.Files || size != m.Files.Bytes {
+		return m, damaged(at.Name, fmt.Sprintf("%s holds %d files instead of %d", filesFile, n, m.Files.Files))
+	}
+	return m, nil
+}
+
+// restoreInto restores the database of a backup and compares it; it is
+// dropped again if it is not what was backed up.
+func (k *Keeper) restoreInto(ctx context.Context, at Place, engine Engine, name string, want BackupInfo) (bosman.Database, error) {
+	if engine == nil {
+		return bosman.Database{}, bosman.Internal("there is no database engine to restore the backup on")
+	}
+	db, err := engine.Restore(ctx, at.Name, name)
+	if err != nil {
+		return db, err
+	}
+	if err := compare(ctx, engine, db, at.Name, want); err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, engine.Drop(end, db))
-	}()
-	return compare(ctx, engine, db, dir, want)
+		return bosman.Database{}, errors.Join(err, engine.Drop(end, db))
+	}
+	return db, nil
 }
 
 // compare says whether db holds what the backup in dir is said to hold.

@@ -1,0 +1,62 @@
+package database
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"strings"
+	"time"
+
+	bosman "github.com/bosman-cd/bosman"
+)
+
+// Vault keeps sealed objects by name, in a folder or with an object store. An
+// object is there whole or not at all.
+type Vault interface {
+	// Put stores what write writes; nothing is there if write or the storing
+	// fails.
+	Put(ctx context.Context, name string, write func(io.Writer) error) (Sealed, error)
+	// Get hands over an object's content. Only when Get gives nil was all of it
+	// right. KindNotFound if there is none, KindFailed if it is damaged or
+	// sealed with another key.
+	Get(ctx context.Context, name string, read func(io.Reader) error) error
+	// List gives the objects whose names begin with prefix.
+	List(ctx context.Context, prefix string) ([]Sealed, error)
+	// Delete removes an object; one that is not there is no error.
+	Delete(ctx context.Context, name string) error
+}
+
+// Sealed is what a vault knows of an object without opening it.
+type Sealed struct {
+	Name   string
+	Bytes  int64  // as it is stored
+	SHA256 string // of the bytes as they are stored; "" if List does not know
+	At     time.Time
+}
+
+// Place says where a backup lies: under a name in a vault, or, without one, in
+// a folder of this machine.
+type Place struct {
+	Vault Vault
+	Name  string
+}
+
+// Folder is the place of a backup that is a folder of this machine.
+func Folder(dir string) Place { return Place{Name: dir} }
+
+// VerifyInto proves the backup at a place as Verify does, restores it on the
+// engine into a database of that name and leaves it there: whoever asked for
+// it drops it. After an error there is none.
+func (k *Keeper) VerifyInto(ctx context.Context, at Place, engine Engine, name string) (bosman.Database, Manifest, error) {
+	m, err := k.proveFiles(ctx, at)
+	if err != nil || m.Database == nil {
+		return bosman.Database{}, m, err
+	}
+	db, err := k.restoreInto(ctx, at, engine, name, *m.Database)
+	return db, m, err
+}
+
+// trialName is a name for a trial restore; Recover removes what has it.
+func trialName(instance string) string {
+	return Beside(Base(instance), TagVerify+"_"+strings.ToLower(rand.Text()[:8]))
+}
