@@ -8,27 +8,28 @@ const ManifestFile = "bosman.yaml"
 // Manifest is what a bosman.yaml says. Reading it, checking it and giving its
 // schema are package manifest's.
 type Manifest struct {
-	Timezone  string               `yaml:"timezone"` // IANA name; "UTC" when silent
-	Root      string               `yaml:"root"`     // the app's folder, "." usually
-	Paths     []string             `yaml:"paths"`    // globs: which changes matter; nil means all
-	Env       map[string]string    `yaml:"env"`
-	Build     []Step               `yaml:"build"`
-	Test      []Step               `yaml:"test"`
-	Processes map[string]Process   `yaml:"processes"`
-	Cron      map[string]Cron      `yaml:"cron"`
-	Static    map[string]string    `yaml:"static"` // URL prefix → folder of the release
-	Data      []string             `yaml:"data"`   // folders that belong to the instance
-	Templates map[string]string    `yaml:"templates"`
-	Release   string               `yaml:"release"` // command before the switch
-	Health    string               `yaml:"health"`  // path; "" means no promise of switching without loss
-	Checks    []RequestCheck       `yaml:"checks"`
-	Database  string               `yaml:"database"` // postgres, sqlite, none
-	Tasks     map[string]string    `yaml:"tasks"`
-	After     []After              `yaml:"after"`
-	Instances map[string]*Policy   `yaml:"instances"` // by kind
-	Migration MigrationConfig      `yaml:"migrations"`
-	Guard     string               `yaml:"guard"` // command that prints the database the app would use; detected for Django
-	Sources   map[string]SourceRef `yaml:"-"`     // where each key stands in the file, by dotted path
+	Timezone  string                  `yaml:"timezone"` // IANA name; "UTC" when silent
+	Root      string                  `yaml:"root"`     // the app's folder, "." usually
+	Paths     []string                `yaml:"paths"`    // globs: which changes matter; nil means all
+	Env       map[string]string       `yaml:"env"`
+	Build     []Step                  `yaml:"build"`
+	Test      []Step                  `yaml:"test"`
+	Processes map[string]Process      `yaml:"processes"`
+	Cron      map[string]Cron         `yaml:"cron"`
+	Static    map[string]string       `yaml:"static"` // URL prefix → folder of the release
+	Data      []string                `yaml:"data"`   // folders that belong to the instance
+	Templates map[string]string       `yaml:"templates"`
+	Release   string                  `yaml:"release"` // command before the switch
+	Health    string                  `yaml:"health"`  // path; "" means no promise of switching without loss
+	Checks    []RequestCheck          `yaml:"checks"`
+	Database  DatabaseSpec            `yaml:"database"`
+	Databases map[string]DatabaseSpec `yaml:"databases"` // further ones by name: "reports" is REPORTS_DATABASE_URL
+	Tasks     map[string]string       `yaml:"tasks"`
+	After     []After                 `yaml:"after"`
+	Instances map[string]*Policy      `yaml:"instances"` // by kind
+	Migration MigrationConfig         `yaml:"migrations"`
+	Guard     string                  `yaml:"guard"` // command that prints the database the app would use; detected for Django
+	Sources   map[string]SourceRef    `yaml:"-"`     // where each key stands in the file, by dotted path
 }
 
 // SourceRef is a place in a file.
@@ -97,6 +98,7 @@ type Policy struct {
 	Seed    string       `yaml:"seed"`   // command on an empty database
 	Max     int          `yaml:"max"`
 	Idle    string       `yaml:"idle"`
+	Pool    int          `yaml:"pool"` // copies made in advance
 	Domains []string     `yaml:"domains"`
 	Deploy  DeployPolicy `yaml:"deploy"`
 	Backup  BackupPolicy `yaml:"backup"`
@@ -113,8 +115,10 @@ type DeployPolicy struct {
 
 // BackupPolicy says what is kept of an instance.
 type BackupPolicy struct {
-	Keep   int    `yaml:"keep"`
-	Verify string `yaml:"verify"` // before (the default) or nightly
+	Keep   int           `yaml:"keep"`   // how many stay
+	For    time.Duration `yaml:"for"`    // younger ones stay as well
+	At     string        `yaml:"at"`     // five fields: also made at these moments of the app's time zone
+	Verify string        `yaml:"verify"` // before (the default) or nightly
 }
 
 // WatchPolicy says how long a new release is watched and what follows.

@@ -22,7 +22,6 @@ var (
 	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	hostName    = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	branchName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/-]*$`)
-	databases   = []string{"postgres", "sqlite", "none"}
 	reservedEnv = regexp.MustCompile(`^BOSMAN_`)
 )
 
@@ -82,13 +81,14 @@ func (d *decoder) check(m *bosman.Manifest) {
 			d.key(fmt.Sprintf("checks[%d].get", i), "expected a path that starts with /, found %q", c.Get)
 		}
 	}
-	d.oneOf("database", m.Database, databases...)
+	d.checkDatabases(m)
 	d.oneOf("migrations.tool", m.Migration.Tool, "django", "none")
 	for i, a := range m.After {
 		d.oneOf(fmt.Sprintf("after[%d].when", i), a.When, "success", "failure", "always")
 	}
 	for kind, p := range m.Instances {
 		d.checkPolicy("instances."+kind, bosman.InstanceKind(kind), p, zone)
+		d.checkCopy("instances."+kind+".copy", p.Copy, m)
 	}
 }
 
@@ -105,12 +105,17 @@ func (d *decoder) checkParts(m *bosman.Manifest) {
 		if _, isProcess := m.Processes[name]; isProcess {
 			d.key(join("cron", name), "a process has this name already")
 		}
-		if len(strings.Fields(c.At)) != 5 || !validCron(c.At) {
-			d.key(join(join("cron", name), "at"), `expected five fields (minute hour day month weekday) such as "0 7 * * *", found %q`, c.At)
-		}
+		d.moments(join(join("cron", name), "at"), c.At, "0 7 * * *")
 	}
 	for name := range m.Tasks {
 		d.part("tasks", name)
+	}
+}
+
+// moments judges the five fields of a schedule.
+func (d *decoder) moments(key, at, such string) {
+	if len(strings.Fields(at)) != 5 || !validCron(at) {
+		d.key(key, `expected five fields (minute hour day month weekday) such as %q, found %q`, such, at)
 	}
 }
 
@@ -263,14 +268,12 @@ func (d *decoder) checkPolicy(key string, kind bosman.InstanceKind, p *bosman.Po
 	only("follow", p.Follow != "", bosman.KindStaging)
 	only("max", p.Max != 0, bosman.KindPreview, bosman.KindTesting)
 	only("idle", p.Idle != "", bosman.KindPreview, bosman.KindTesting)
+	only("pool", p.Pool != 0, bosman.KindPreview, bosman.KindTesting)
 	only("deploy", p.Deploy != bosman.DeployPolicy{}, bosman.KindLive)
 	only("watch", p.Watch != bosman.WatchPolicy{}, bosman.KindLive, bosman.KindStaging)
 	only("seed", p.Seed != "", bosman.KindTesting, bosman.KindPreview, bosman.KindStaging)
 	d.instanceName(key+".copy", p.Copy)
 	d.instanceName(key+".deploy.after", p.Deploy.After)
-	if p.Copy == string(bosman.KindLive) {
-		d.key(key+".copy", "expected staging: copies of live's data are not handed out")
-	}
 	if p.Deploy.After == string(bosman.KindLive) {
 		d.key(key+".deploy.after", "expected an instance other than live")
 	}
@@ -278,7 +281,7 @@ func (d *decoder) checkPolicy(key string, kind bosman.InstanceKind, p *bosman.Po
 		d.key(key+".follow", "expected a branch such as main, found %q", p.Follow)
 	}
 	if p.Idle != "" {
-		if t, err := time.ParseDuration(p.Idle); err != nil || t <= 0 {
+		if t, err := bosman.ParseDuration(p.Idle); err != nil || t <= 0 {
 			d.key(key+".idle", "expected a time such as 60s, 10m or 24h, found %q", p.Idle)
 		}
 	}
@@ -291,6 +294,9 @@ func (d *decoder) checkPolicy(key string, kind bosman.InstanceKind, p *bosman.Po
 		d.key(key+".deploy.window", `expected hours such as "Mon-Thu 09:00-15:00", several joined by "; ", found %q`, p.Deploy.Window)
 	}
 	d.oneOf(key+".backup.verify", p.Backup.Verify, "before", "nightly")
+	if _, written := d.sources[key+".backup.at"]; written {
+		d.moments(key+".backup.at", p.Backup.At, "30 2 * * *")
+	}
 }
 
 func (d *decoder) instanceName(key, name string) {

@@ -422,7 +422,7 @@ func (d *decoder) duration(to *time.Duration) func(ast.Node, string) {
 			d.wrong(n, path, "expected a time such as 60s, 10m or 24h, found %s", describe(n))
 			return
 		}
-		t, err := time.ParseDuration(strings.TrimSpace(v.Value))
+		t, err := bosman.ParseDuration(strings.TrimSpace(v.Value))
 		if err != nil || t <= 0 {
 			d.wrong(n, path, "expected a time such as 60s, 10m or 24h, found %s", describe(n))
 			return

@@ -53,7 +53,8 @@ func (d *decoder) document() *bosman.Manifest {
 		"release":    d.command(&m.Release),
 		"health":     d.text(&m.Health),
 		"checks":     d.checks(&m.Checks),
-		"database":   d.text(&m.Database),
+		"database":   d.database(&m.Database),
+		"databases":  d.databases(&m.Databases),
 		"tasks":      d.dict(&m.Tasks, d.command),
 		"after":      d.after(&m.After),
 		"instances":  d.policies(&m.Instances),
@@ -221,6 +222,7 @@ func (d *decoder) policy(n ast.Node, path string, p *bosman.Policy) {
 		"seed":    d.command(&p.Seed),
 		"max":     d.whole(&p.Max, 1, 1000),
 		"idle":    d.text(&p.Idle),
+		"pool":    d.whole(&p.Pool, 0, 50),
 		"domains": d.texts(&p.Domains, "host names"),
 		"workers": d.flag(&p.Workers),
 		"deploy": func(n ast.Node, path string) {
@@ -229,8 +231,9 @@ func (d *decoder) policy(n ast.Node, path string, p *bosman.Policy) {
 			})
 		},
 		"backup": func(n ast.Node, path string) {
-			d.object(n, path, "a mapping with keep and verify", fields{
-				"keep": d.whole(&p.Backup.Keep, 1, 10000), "verify": d.text(&p.Backup.Verify),
+			d.object(n, path, "a mapping with keep, for, at and verify", fields{
+				"keep": d.whole(&p.Backup.Keep, 1, 10000), "for": d.duration(&p.Backup.For),
+				"at": d.text(&p.Backup.At), "verify": d.text(&p.Backup.Verify),
 			})
 		},
 		"watch": func(n ast.Node, path string) {

@@ -91,9 +91,7 @@ func fillDefaults(m *bosman.Manifest) {
 	if m.Root == "" {
 		m.Root = "."
 	}
-	if m.Database == "" {
-		m.Database = "none"
-	}
+	fillDatabases(m)
 	for _, steps := range [][]bosman.Step{m.Build, m.Test} {
 		for i := range steps {
 			if steps[i].Timeout == 0 {

@@ -63,7 +63,7 @@ func TestDefaultsOfAnEmptyFile(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if m.Timezone != "UTC" || m.Root != "." || m.Database != "none" || m.PolicyFor(bosman.KindLive).Deploy.After != "staging" ||
+		if m.Timezone != "UTC" || m.Root != "." || m.Database.Engine != "none" || m.PolicyFor(bosman.KindLive).Deploy.After != "staging" ||
 			m.PolicyFor(bosman.KindTesting).Copy != "staging" || m.Instances["preview"] != nil {
 			t.Errorf("%q: %+v", text, m)
 		}
@@ -116,7 +116,7 @@ func TestMessages(t *testing.T) {
 		{"cron", "cron: {a: {at: '99 * * * *', run: x}}\n", "cron.a.at: expected five fields"},
 		{"outside", "data: [../x]\n", `data[0]: expected a folder inside the app's folder, found "../x"`},
 		{"absolute", "build: [{name: a, run: x, inputs: [/etc/passwd]}]\n", `build[0].inputs[0]: expected a glob relative to the app's folder`},
-		{"database", "database: oracle\n", `database: expected postgres, sqlite, none, found "oracle"`},
+		{"database", "database: oracle\n", `bosman.yaml:1:11: database: expected postgres, sqlite, mariadb, none, found "oracle"`},
 		{"kind", "instances: {prod: {}}\n", "instances.prod: unknown key"},
 		{"window", "instances: {live: {deploy: {window: sometimes}}}\n", "instances.live.deploy.window: expected hours such as"},
 		{"syntax", "a: [1\n", "not valid YAML"},
@@ -125,6 +125,18 @@ func TestMessages(t *testing.T) {
 		{"alias", "env: *nowhere\n", "nowhere"},
 		{"name twice", "test: [{name: a, run: x}, {name: a, run: y}]\n", "test[1].name: test[0] has this name already"},
 		{"wrong kind", "instances: {staging: {deploy: {window: ''}, follow: main}, live: {follow: x}}\n", "instances.live.follow: this means nothing on live; it is for staging"},
+		{"engine", "database: {engine: oracle}\n", `bosman.yaml:1:12: database: expected postgres, sqlite, mariadb, none, found "oracle"`},
+		{"mask", "database:\n  mask:\n    users.email: mail\n", `bosman.yaml:3:5: database.mask.users.email: expected address, code, date, email`},
+		{"masked column", "database:\n  mask: {email: email}\n", `database.mask.email: expected table.column or schema.table.column, found "email"`},
+		{"masked twice", "database:\n  mask: {u.email: email, '\"u\".email': null}\n", `this is the same column as`},
+		{"mask type", "database: {mask_types: [shoe]}\n", `database.mask_types[0]: expected address, birth`},
+		{"live's data", "database: postgres\ninstances: {testing: {copy: live}}\n", `bosman.yaml:2:23: instances.testing.copy: copies of live's data are handed out masked only; say with database: {mask: …}`},
+		{"another database", "database: {mask: {u.email: email}}\ndatabases: {reports: postgres}\ninstances: {testing: {copy: live}}\n", `instances.testing.copy: copies of live's data are handed out masked only; databases.reports has neither`},
+		{"further without main", "databases: {reports: postgres}\n", `databases: these are further databases; name the main one`},
+		{"adopted sqlite", "database: {engine: sqlite, url_from: URL}\n", `database.url_from: databases that Bosman did not make`},
+		{"schedule", "instances: {live: {backup: {at: nightly}}}\n", `instances.live.backup.at: expected five fields (minute hour day month weekday) such as "30 2 * * *", found "nightly"`},
+		{"days", "instances: {live: {backup: {for: 90}}}\n", `instances.live.backup.for: expected a time such as 60s, 10m or 24h, found the number 90`},
+		{"pool", "instances: {live: {pool: 2}}\n", `instances.live.pool: this means nothing on live; it is for preview and testing`},
 		{"secret's name", "build: [{name: a, run: x, secrets: ['a b']}]\n", "build[0].secrets[0]: expected the name of a secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -178,6 +190,10 @@ func TestSchemaAgrees(t *testing.T) {
 		"after: [{run: x}]", "migrations: {tool: django}", "guard: ./which-db", "health: /", "checks: [{get: '/a?b=c'}]",
 		"instances: {live: {domains: [a.example.pl]}, testing: {copy: staging, workers: true}}", "tasks: {shell: x}",
 		"paths: [backend/**]", "root: backend", "templates: {a.tmpl: b}", "database: sqlite",
+		"database: {}", "database: {engine: mariadb, mask: {users.email: email}}", "database: {url_from: LIVE_URL, extensions: [hstore, uuid-ossp]}", "database: {engine: postgres, mask: {'a.\"b.c\"': 'constant:x', s.t.c: \"null\", d.e: null}, mask_sql: [mask/all.sql], mask_types: [email]}",
+		"database: {mask_types: [], mask: {u.e: hash}}", "{database: postgres, databases: {reports: sqlite, x9: {engine: postgres, mask: {a.b: keep}}}}", "databases: {}",
+		"{database: {mask: {u.e: email}}, databases: {r: {mask_sql: [a.sql]}}, instances: {testing: {copy: live, pool: 2}, preview: {copy: live, pool: 0}}}",
+		"instances: {live: {backup: {keep: 3, for: 90d, at: '30 2 * * *'}}, preview: {idle: 2d12h}}",
 	}
 	bad := []string{
 		"unknown: 1", "env: [a]", "env: {1A: x}", "env: {BOSMAN_X: y}", "env: {A: [x]}", "build: {}", "build: [{name: a}]", "build: [{run: a}]",
@@ -186,7 +202,12 @@ func TestSchemaAgrees(t *testing.T) {
 		"processes: {Web: x}", "processes: {web: {count: 1}}", "processes: {web: {run: x, count: 2}}", "processes: {w: {run: x, count: -1}}", "processes: {w: {run: x, stop_timeout: 5}}",
 		"cron: {a: 'x'}", "cron: {a: {at: '* *', run: x}}", "static: {s: a}", "static: {/: a}", "static: {/s: /etc}", "data: [.]", "data: [../a]", "data: [a/../../b]",
 		"data: ['']", "data: [.git/x]", "templates: {a: /b}", "health: healthz", "health: //x", "health: 1", "checks: [{status: 200}]", "checks: [{get: /, status: 99}]",
-		"database: mysql", "tasks: {Shell: x}", "after: [{when: never, run: x}]", "migrations: {tool: rails}", "instances: {qa: {}}",
+		"database: mysql", "database:", "database: ''", "database: {engine: mysql}", "database: {url: x}", "database: {mask: {email: email}}", "database: {mask: {a.b.c.d: email}}", "database: {mask: {u.e: mail}}", "database: {mask: [u.e]}",
+		"database: {mask_types: [shoe]}", "database: {mask_sql: [/etc/x.sql]}", "database: {mask_sql: x}", "database: {extensions: [a b]}", "database: {engine: sqlite, extensions: [hstore]}", "database: {engine: none, mask: {u.e: email}}",
+		"database: {url_from: BOSMAN_URL}", "database: {url_from: a b}", "database: {engine: sqlite, url_from: X}", "databases: {reports: postgres}", "{database: none, databases: {reports: postgres}}", "{database: postgres, databases: {reports: none}}", "{database: postgres, databases: {main: postgres}}",
+		"{database: postgres, databases: {Re: postgres}}", "{database: {mask: {u.e: email}}, databases: {r: postgres}, instances: {preview: {copy: live}}}", "{database: {mask: {}}, instances: {testing: {copy: live}}}",
+		"instances: {testing: {pool: 51}}", "instances: {staging: {pool: 1}}", "instances: {live: {backup: {for: 90}}}", "instances: {live: {backup: {at: night}}}",
+		"tasks: {Shell: x}", "after: [{when: never, run: x}]", "migrations: {tool: rails}", "instances: {qa: {}}",
 		"instances: {testing: {copy: live}}", "instances: {live: {deploy: {after: live}}}", "instances: {live: {follow: main}}", "instances: {live: {seed: x}}",
 		"instances: {staging: {deploy: {at_hand: 1}}}", "instances: {preview: {idle: soon}}", "instances: {preview: {max: 0}}", "instances: {live: {backup: {verify: never}}}",
 		"instances: {live: {domains: [UP.pl]}}", "instances: {live: {watch: {for: 10}}}", "paths: x", "paths: [/x]", "root: ..", "timezone: 1", "- a", "release: ''", "release:",

@@ -66,6 +66,16 @@ func Loosens(old, next *bosman.Manifest) []string {
 	if b.Backup.Keep < a.Backup.Keep {
 		say("%d backups of live are kept, not %d", b.Backup.Keep, a.Backup.Keep)
 	}
+	if b.Backup.For < a.Backup.For {
+		say("backups of live are kept for %s, not %s", span(b.Backup.For), span(a.Backup.For))
+	}
+	if a.Backup.At != "" && b.Backup.At != a.Backup.At {
+		if b.Backup.At == "" {
+			say("backups of live are made before deployments only, no longer at %q", a.Backup.At)
+		} else {
+			say("backups of live are made at %q, not at %q", b.Backup.At, a.Backup.At)
+		}
+	}
 	if a.Backup.Verify == "before" && b.Backup.Verify != "before" {
 		say("backups of live are verified at night, not before each deployment")
 	}
@@ -78,17 +88,7 @@ func Loosens(old, next *bosman.Manifest) []string {
 	if from, to := old.PolicyFor(bosman.KindStaging).Follow, next.PolicyFor(bosman.KindStaging).Follow; from != to {
 		say("staging follows %s, not %s", word(to), word(from))
 	}
-	return list
-}
-
-// Incompatible refuses what cannot be changed in place: the kind of database.
-func Incompatible(old, next *bosman.Manifest) error {
-	if old == nil || next == nil || old.Database == next.Database {
-		return nil
-	}
-	return bosman.Invalid("bosman.yaml changes the database from %s to %s", word(old.Database), word(next.Database)).
-		WithKept("the instances keep their databases").
-		WithNext("add the app under another name and move the data, or change the key back")
+	return append(list, unmasks(old, next)...)
 }
 
 // widened compares the minutes of a week in which live may be deployed.
@@ -122,13 +122,6 @@ func location(name string) *time.Location {
 		return z
 	}
 	return time.UTC
-}
-
-func span(d time.Duration) string {
-	if d == 0 {
-		return "no time"
-	}
-	return d.String()
 }
 
 func word(s string) string {

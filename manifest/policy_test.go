@@ -41,7 +41,7 @@ func TestDefinition(t *testing.T) {
 
 func TestLoosens(t *testing.T) {
 	live := func(s string) string { return "timezone: Europe/Warsaw\ninstances: {live: {" + s + "}}" }
-	const strict = `deploy: {window: "Mon-Thu 09:00-15:00", at_hand: 2}, backup: {keep: 30}, watch: {for: 10m, revert: true}`
+	const strict = `deploy: {window: "Mon-Thu 09:00-15:00", at_hand: 2}, backup: {keep: 30, for: 90d, at: "30 2 * * *"}, watch: {for: 10m, revert: true}`
 	for _, c := range []struct{ name, next, want string }{
 		{"nothing", live(strict), ""},
 		{"window wider", live(strings.Replace(strict, "15:00", "16:00", 1)), "live may be deployed Mon-Thu 09:00-16:00, not only Mon-Thu 09:00-15:00"},
@@ -54,6 +54,8 @@ func TestLoosens(t *testing.T) {
 		{"verify", live(strings.Replace(strict, "keep: 30", "keep: 30, verify: nightly", 1)), "verified at night"},
 		{"watch", live(strings.Replace(strict, "10m", "1m", 1)), "watched for 1m0s after a deployment, not 10m0s"},
 		{"revert", live(strings.Replace(strict, "revert: true", "revert: false", 1)), "no longer reverted by itself"},
+		{"kept for less", live(strings.Replace(strict, "for: 90d", "for: 9d", 1)), "backups of live are kept for 9 days, not 90 days"},
+		{"schedule gone", live(strings.Replace(strict, `, at: "30 2 * * *"`, "", 1)), `before deployments only, no longer at "30 2 * * *"`},
 		{"all dropped", "{}", "live may be deployed always"},
 	} {
 		got := strings.Join(Loosens(parse(t, live(strict)), parse(t, c.next)), "; ")
@@ -133,5 +135,33 @@ func TestSchemaIsJSON(t *testing.T) {
 	var v map[string]any
 	if err := json.Unmarshal(Schema(), &v); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestLoosensMasks(t *testing.T) {
+	const masked = "database: {mask: {users.email: email, users.phone: phone, users.note: keep}, mask_sql: [a.sql]}\ninstances: {testing: {copy: live}}"
+	for _, c := range []struct{ name, next, want string }{
+		{"nothing", masked, ""},
+		{"no mask", strings.Replace(masked, "users.phone: phone, ", "", 1), "copies of live show users.phone unmasked"},
+		{"another mask", strings.Replace(masked, "phone: phone", "phone: keep", 1), "copies of live show users.phone as keep, not as phone"},
+		{"looked at", strings.Replace(masked, "note: keep", "note: text", 1), ""},
+		{"kept", strings.Replace(masked, "users.note: keep", "users.note: keep, users.iban: keep", 1), "copies of live show users.iban as it is"},
+		{"SQL", strings.Replace(masked, ", mask_sql: [a.sql]", "", 1), "copies of live are made without a.sql"},
+		{"types", strings.Replace(masked, "[a.sql]", "[a.sql], mask_types: [email]", 1), "may show columns of the type phone"},
+		{"not live any more", strings.Replace(masked, "copy: live", "copy: staging", 1), ""},
+	} {
+		got := strings.Join(Loosens(parse(t, masked), parse(t, c.next)), "; ")
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	if got := strings.Join(Loosens(parse(t, strings.Replace(masked, "copy: live", "copy: staging", 1)), parse(t, masked)), "; "); got != "testing instances get copies of live's data, masked" {
+		t.Errorf("copies of live begin: %q", got)
+	}
+	if err := Incompatible(parse(t, "{database: postgres, databases: {r: postgres}}"), parse(t, "{database: postgres, databases: {r: sqlite}}")); err == nil || !strings.Contains(err.Error(), "the database r from postgres to sqlite") {
+		t.Errorf("a changed kind of a further database: %v", err)
+	}
+	if err := Incompatible(parse(t, "database: postgres"), parse(t, "{database: {url_from: X}, databases: {r: sqlite}}")); err != nil {
+		t.Errorf("a further database, an adopted one: %v", err)
 	}
 }

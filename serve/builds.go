@@ -97,7 +97,7 @@ type testDatabases struct{ databases *databases }
 // Provide makes the database that an app's tests run on.
 func (t testDatabases) Provide(ctx context.Context, b bosman.Build, m *bosman.Manifest) (build.Provided, error) {
 	none := build.Provided{Close: func(context.Context) error { return nil }}
-	switch m.Database {
+	switch m.Database.Engine {
 	case "postgres":
 	case "sqlite":
 		d := bosman.Database{Engine: "sqlite", Name: "/tmp/test.sqlite3"}

@@ -50,7 +50,7 @@ func (d *databases) of(ctx context.Context, i bosman.Instance, release int) (*da
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := d.keeper(ctx, i, m.Database)
+	k, err := d.keeper(ctx, i, m.Database.Engine)
 	return k, m, err
 }
 

@@ -74,8 +74,8 @@ func TestDjango(t *testing.T) {
 	if m.Processes["worker"].Run == "" || m.Release != ". .venv/bin/activate && python manage.py migrate && python manage.py seed: it" {
 		t.Errorf("worker %+v, release %q", m.Processes, m.Release)
 	}
-	if m.Health != "/healthz" || m.Database != "postgres" || m.Static["/static/"] != "collected/" || len(m.Data) != 1 || m.Data[0] != "uploads" {
-		t.Errorf("health %q, database %q, static %v, data %v", m.Health, m.Database, m.Static, m.Data)
+	if m.Health != "/healthz" || m.Database.Engine != "postgres" || m.Static["/static/"] != "collected/" || len(m.Data) != 1 || m.Data[0] != "uploads" {
+		t.Errorf("health %q, database %q, static %v, data %v", m.Health, m.Database.Engine, m.Static, m.Data)
 	}
 	says(t, "warnings", p.Warnings, "wsgi.py uses the settings shop.settings.production and manage.py shop.settings.dev")
 	says(t, "assumptions", p.Assumptions, "STRIPE_KEY.")
@@ -93,7 +93,7 @@ func TestDjangoOneFolderDown(t *testing.T) {
 		"backend/uv.lock":          "",
 		"frontend/package.json":    `{"scripts": {"build": "vite build"}}`,
 	})
-	if m.Root != "backend" || m.Database != "sqlite" || m.Health != "/" {
+	if m.Root != "backend" || m.Database.Engine != "sqlite" || m.Health != "/" {
 		t.Errorf("%+v", m)
 	}
 	if m.Build[0].Run != "uv sync --frozen && uv pip install gunicorn" {
@@ -205,7 +205,7 @@ func TestTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, p.Manifest)
 	}
-	if p.Stack != "django" || m.Env["DJANGO_SETTINGS_MODULE"] != "rms.settings" || m.Health != "/healthz" || m.Database != "postgres" ||
+	if p.Stack != "django" || m.Env["DJANGO_SETTINGS_MODULE"] != "rms.settings" || m.Health != "/healthz" || m.Database.Engine != "postgres" ||
 		m.Static["/static/"] != "staticfiles/" || len(m.Data) != 1 || strings.TrimSuffix(m.Data[0], "/") != "media" || m.Processes["web"].Run == "" {
 		t.Errorf("%+v\n%s", m, p.Manifest)
 	}
