@@ -147,6 +147,7 @@ type Operation struct {
 	Committed bool            `json:"committed"`          // its point of no return is behind it
 	Error     *Error          `json:"error,omitempty"`    // why it failed or reverted
 	Failure   *Failure        `json:"failure,omitempty"`
+	WayBack   *WayBack        `json:"way_back,omitempty"` // how a deployment is taken back, what a revert did
 	CreatedAt time.Time       `json:"created_at"`
 	StartedAt time.Time       `json:"started_at"`
 	EndedAt   time.Time       `json:"ended_at"`

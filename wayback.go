@@ -1,0 +1,133 @@
+package bosman
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// RevertPolicy says how an instance goes back from a release.
+type RevertPolicy string
+
+// The policies, from the harmless to the one that only a person may choose.
+const (
+	RevertCode    RevertPolicy = "R0" // no migration: the code goes back
+	RevertAhead   RevertPolicy = "R1" // additive migrations: the code goes back, the database stays ahead
+	RevertRestore RevertPolicy = "R2" // destructive, nothing written since: the data goes back too, unasked
+	RevertAsk     RevertPolicy = "R3" // destructive, written since: a person confirms the loss
+)
+
+// Proof says whether the release before was seen to work on a migrated schema.
+type Proof string
+
+// The states of a proof.
+const (
+	ProofNone   Proof = ""       // not tried: nothing changed, or there was nothing to try
+	ProofGood   Proof = "proven" // started anew on the migrated schema, it was well
+	ProofFailed Proof = "failed" // it was not
+)
+
+// WayBack is what a deployment leaves for its revert, and what a revert did
+// with it.
+type WayBack struct {
+	// Of a deployment.
+	Schema      string    `json:"schema,omitempty"`     // what its migrations changed: "column public.x.y dropped"; "" for nothing
+	Destructive bool      `json:"destructive"`          // they dropped, changed or tightened what the release before may need
+	Proof       Proof     `json:"proof,omitempty"`      // that the release before works on the schema
+	ProofNote   string    `json:"proof_note,omitempty"` // what it answered, or why it was not asked
+	Held        bool      `json:"held"`                 // no request was let in while the migrations ran
+	Kept        string    `json:"kept,omitempty"`       // the kept copy: the data before the deployment, ready to be swapped in
+	KeptFiles   string    `json:"kept_files,omitempty"` // folder of the uploaded files beside it
+	KeptBytes   int64     `json:"kept_bytes"`
+	KeptNote    string    `json:"kept_note,omitempty"` // why there is no kept copy
+	RestoredAt  time.Time `json:"restored_at"`         // when the data before it was put back: its migrations are gone
+
+	// Of a revert.
+	Policy    RevertPolicy `json:"policy,omitempty"`
+	Confirmed bool         `json:"confirmed"`          // the loss of what was written since
+	Override  string       `json:"override,omitempty"` // an administrator's reason to pass the rollback floor
+	Lost      []TableRows  `json:"lost,omitempty"`     // what was written since; it is in the data that was replaced and kept
+}
+
+// NotAdditive says whether the release before may fail on the schema.
+func (w *WayBack) NotAdditive() bool {
+	return w != nil && w.RestoredAt.IsZero() && (w.Destructive || w.Proof == ProofFailed)
+}
+
+// TableRows is how many rows were written to a table.
+type TableRows struct {
+	Table string `json:"table"`
+	Rows  int64  `json:"rows"`
+}
+
+// Written is what was written to an instance's database since the backup
+// before a deployment, apart from what the release command wrote.
+type Written struct {
+	Known   bool        `json:"known"`   // somebody counted, in this very database
+	Certain bool        `json:"certain"` // nothing can have been written that was not counted
+	Tables  []TableRows `json:"tables,omitempty"`
+}
+
+// None says that nothing was written, for certain.
+func (w Written) None() bool { return w.Known && w.Certain && len(w.Tables) == 0 }
+
+// Total is the number of rows written.
+func (w Written) Total() (rows int64) {
+	for _, t := range w.Tables {
+		rows += t.Rows
+	}
+	return rows
+}
+
+// String says in one sentence what was written: "12 rows in 2 tables were
+// written since the backup: public.candidate 9, public.note 3".
+func (w Written) String() string {
+	switch {
+	case !w.Known:
+		return "how much was written since the backup is not known"
+	case len(w.Tables) == 0 && w.Certain:
+		return "nothing was written since the backup"
+	case len(w.Tables) == 0:
+		return "nothing is known to have been written since the backup"
+	}
+	const shown = 8
+	var list []string
+	for _, t := range w.Tables[:min(len(w.Tables), shown)] {
+		list = append(list, fmt.Sprintf("%s %d", t.Table, t.Rows))
+	}
+	if len(w.Tables) > shown {
+		list = append(list, fmt.Sprintf("and %d more tables", len(w.Tables)-shown))
+	}
+	tables := "tables"
+	if len(w.Tables) == 1 {
+		tables = "table"
+	}
+	return fmt.Sprintf("%d rows in %d %s were written since the backup: %s", w.Total(), len(w.Tables), tables, strings.Join(list, ", "))
+}
+
+// RevertPolicyOf decides how to go back from a deployment, and says why. way
+// is nil for one that left nothing: made by an older Bosman.
+func RevertPolicyOf(way *WayBack, written Written) (RevertPolicy, string) {
+	switch {
+	case way == nil || way.Schema == "" && !way.NotAdditive() || !way.RestoredAt.IsZero():
+		return RevertCode, "no migration changed the schema: only the code goes back"
+	case !way.NotAdditive() && way.Proof == ProofGood:
+		return RevertAhead, "the migrations only added, and the release before was seen to work on the new schema: the code goes back, the database stays ahead"
+	case !way.NotAdditive():
+		return RevertAhead, "the migrations only added: the code goes back, the database stays ahead; that the release before works on it was not proven"
+	}
+	why := "the migrations dropped or changed what the release before needs"
+	if !way.Destructive {
+		why = "the release before was not well on the new schema"
+	}
+	if written.None() {
+		return RevertRestore, why + "; " + written.String() + ": the data goes back with the code"
+	}
+	return RevertAsk, why + "; " + written.String() + ": a person decides"
+}
+
+// ByItself says whether the watch may go back without a person: only where it
+// is known that nothing breaks and nothing is lost.
+func (p RevertPolicy) ByItself(way *WayBack) bool {
+	return p == RevertCode || p == RevertRestore || p == RevertAhead && way.Proof == ProofGood
+}
