@@ -30,6 +30,8 @@ var rows = []row{
 	{"manifest", []string{"."}, stage},
 	{"access", []string{"."}, stage},
 	{"secret", []string{"."}, stage},
+	{"vault", []string{"."}, stage},
+	{"custody", []string{".", "vault"}, "what Bosman itself needs to serve again is kept in the vault; how it is gathered is told by serve"},
 
 	{"steps", []string{"."}, "the durable engine must not know what a plan does"},
 	{"store", []string{"."}, "what a row means is the business of those who save it"},
@@ -105,7 +107,9 @@ var modules = map[string]owner{
 	"github.com/alexedwards/scs":       {[]string{"web"}, true, "sessions are for browsers; whoever else asks has a token"},
 	"github.com/alecthomas/kong":       {[]string{"cli", "cmd/bosman"}, true, "only the command line knows its parser"},
 
-	"filippo.io/age":                        {[]string{"secret"}, true, "values at rest are sealed in one place"},
+	"filippo.io/age":                        {[]string{"secret", "vault"}, true, "values at rest are sealed in one place, objects in targets in another"},
+	"github.com/minio/minio-go/v7":          {[]string{"vault"}, true, "targets are reached in one place"},
+	"github.com/johannesboyne/gofakes3":     {nil, false, tests},
 	"github.com/google/go-github":           {[]string{"forge/github"}, true, "what GitHub says becomes neutral in one place"},
 	"github.com/emersion":                   {[]string{"mailsink"}, false, "mail is taken in one place and sent on in none"},
 	"github.com/nicholas-fedor/shoutrrr":    {[]string{"notify"}, true, "chats are notify's"},
@@ -114,7 +118,7 @@ var modules = map[string]owner{
 	"github.com/adhocore/gronx":             {[]string{"manifest", "instance/cron"}, false, "cron times are checked in one place and awaited in one"},
 	"github.com/reviewdog/errorformat":      {[]string{"build/report"}, true, "formats of linters are build/report's"},
 	"github.com/andybalholm/brotli":         {[]string{"edge", "problem"}, false, anyone},
-	"github.com/klauspost/compress":         {[]string{"edge", "problem", "database", "build", "release"}, false, anyone},
+	"github.com/klauspost/compress":         {[]string{"edge", "problem", "database", "build", "release", "vault"}, false, anyone},
 
 	"github.com/chromedp":             {nil, false, tests},
 	"github.com/getsentry/sentry-go":  {nil, false, tests},
