@@ -182,14 +182,20 @@ type Backup struct {
 	Operation  int           `json:"operation"`     // the deployment that asked for it; 0 for others
 	Why        string        `json:"why,omitempty"` // "before d37", "by hand", "kept by restore d40"
 	By         string        `json:"by,omitempty"`
-	Dir        string        `json:"dir,omitempty"`
-	Bytes      int64         `json:"bytes"`
+	Dir        string        `json:"dir,omitempty"`      // a folder of this machine, if it is not in a target
+	Where      string        `json:"where,omitempty"`    // the target: a folder or s3://bucket/prefix
+	Name       string        `json:"name,omitempty"`     // in the target
+	Encrypted  bool          `json:"encrypted"`          // only the server's key and the recovery key open it
+	Bytes      int64         `json:"bytes"`              // that it added to where it lies
+	Content    int64         `json:"content"`            // of what it holds, unpacked: the dump and all files
+	Files      int           `json:"files"`              // uploaded files it holds
 	Checksum   string        `json:"checksum,omitempty"` // sha256 of its manifest
 	Tables     int           `json:"tables"`
 	Rows       int64         `json:"rows"`
 	CreatedAt  time.Time     `json:"created_at"`
 	Took       time.Duration `json:"took_ns"`
 	VerifiedAt time.Time     `json:"verified_at"`     // zero: not verified, does not count
+	VerifyTook time.Duration `json:"verify_took_ns"`  // of the trial restore and the comparison
 	Error      string        `json:"error,omitempty"` // why making or verifying failed
 }
 

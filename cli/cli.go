@@ -39,6 +39,7 @@ type ServeOptions struct {
 	PortPerInst    int      `name:"port-per-instance" placeholder:"PORT" help:"First of the ports that instances get each, for machines without DNS; 0 for none."`
 	Workers        int      `default:"2" help:"How many builds run at a time."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Proxies that may say who the client is."`
+	BackupTarget   string   `placeholder:"TARGET" env:"BOSMAN_BACKUP_TARGET" help:"Where backups go: a folder or s3://BUCKET/PREFIX, with the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; DATA/backups when left out."`
 	LogLevel       string   `default:"info" enum:"debug,info,warn,error" help:"How much to log: debug, info, warn or error."`
 }
 

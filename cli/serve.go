@@ -14,7 +14,8 @@ takes up what was at work.
 Examples:
   bosman serve
   bosman serve --data /srv/bosman --base-domain example.org
-  bosman serve --listen 127.0.0.1:9000 --workers 4`
+  bosman serve --listen 127.0.0.1:9000 --workers 4
+  bosman serve --backup-target s3://backups/bosman`
 }
 
 // Run serves.

@@ -18,8 +18,6 @@ import (
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
-	"github.com/bosman-cd/bosman/internal/atomicfile"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // Snapshot is the data of an instance: its database and the folder of its
@@ -43,6 +41,7 @@ type About struct {
 	App      string `json:"app"`
 	Instance string `json:"instance"`
 	Release  int    `json:"release,omitempty"`
+	Number   int    `json:"number,omitempty"` // k12
 	Why      string `json:"why,omitempty"`
 	By       string `json:"by,omitempty"`
 }
@@ -55,22 +54,26 @@ type Manifest struct {
 	Took      time.Duration `json:"took_ns"`
 	Database  *BackupInfo   `json:"database,omitempty"`
 	Files     *FilesInfo    `json:"files,omitempty"`
-	Contents  []Content     `json:"contents"` // every file of the backup but this one and SHA256SUMS
-	Bytes     int64         `json:"bytes"`    // of them together
+	Contents  []Content     `json:"contents"` // all that is its own but this manifest (and, in a folder, SHA256SUMS)
+	Bytes     int64         `json:"bytes"`    // that it added to the place it lies in
 	Checksum  string        `json:"-"`        // sha256 of backup.json, for bosman.Backup.Checksum
 }
 
-// FilesInfo describes the archive of uploaded files.
+// FilesInfo describes the uploaded files.
 type FilesInfo struct {
-	Files int   `json:"files"`
-	Bytes int64 `json:"bytes"` // unpacked
+	Files    int       `json:"files"`
+	Bytes    int64     `json:"bytes"`               // unpacked
+	Packs    []Content `json:"packs,omitempty"`     // objects that hold their content; other backups share them
+	NewPacks []string  `json:"new_packs,omitempty"` // those of them that this backup wrote
+	NewBytes int64     `json:"new_bytes,omitempty"` // content that no earlier backup held
 }
 
-// Content is one file of a backup.
+// Content is one file or object of a backup.
 type Content struct {
 	Name   string `json:"name"`
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`           // as it lies there
+	Plain  int64  `json:"plain,omitempty"` // of the content, before it was compressed and sealed
+	SHA256 string `json:"sha256"`          // of the content
 }
 
 // Total is the number of tables and rows.
@@ -87,93 +90,6 @@ type Keeper struct {
 	Scratch Engine // where backups are tried out; may be Engine
 	State   string // folder for notes on swaps under way; of this keeper alone
 	Log     *slog.Logger
-}
-
-// Backup writes a backup of s into the new folder dir. Until it is complete
-// the folder is called dir.partial. It does not count before Verify.
-func (k *Keeper) Backup(ctx context.Context, s Snapshot, dir string, about About) (Manifest, error) {
-	begun := time.Now()
-	m := Manifest{Format: 1, About: about, CreatedAt: begun.UTC()}
-	if err := bosman.CheckName("instance", about.Instance); err != nil {
-		return m, err
-	}
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return m, bosman.Conflict("there is a backup in %s already", dir).WithKept("it is untouched").Because(err)
-	}
-	work := dir + partial
-	if err := os.RemoveAll(work); err != nil {
-		return m, diskError("remove a half-made backup", work, err)
-	}
-	if err := os.MkdirAll(work, 0o700); err != nil {
-		return m, diskError("make a folder for the backup", work, err)
-	}
-	if err := k.fillBackup(ctx, s, work, &m); err != nil {
-		return m, errors.Join(diskError("write the backup", dir, err), os.RemoveAll(work))
-	}
-	m.Took = time.Since(begun)
-	if err := seal(work, &m); err != nil {
-		return m, errors.Join(diskError("write the backup", dir, err), os.RemoveAll(work))
-	}
-	if err := faults.Point("database.backup.sealed"); err != nil {
-		return m, err
-	}
-	if err := errors.Join(os.Rename(work, dir), syncFolder(filepath.Dir(dir))); err != nil {
-		return m, diskError("finish the backup", dir, err)
-	}
-	return m, faults.Point("database.backup.renamed")
-}
-
-func (k *Keeper) fillBackup(ctx context.Context, s Snapshot, work string, m *Manifest) error {
-	if s.Database.Engine != "" {
-		if k.Engine == nil {
-			return bosman.Internal("an app without database engine has the database %s", s.Database.Name)
-		}
-		info, err := k.Engine.Backup(ctx, s.Database, work)
-		if err != nil {
-			return err
-		}
-		m.Database = &info
-	}
-	if s.Files == "" {
-		return nil
-	}
-	files, size, err := writeArchive(ctx, s.Files, filepath.Join(work, filesFile))
-	m.Files = &FilesInfo{Files: files, Bytes: size}
-	if err != nil {
-		return err
-	}
-	return faults.Point("database.backup.archived")
-}
-
-// seal writes manifest and checksums over everything in dir, and syncs it.
-func seal(dir string, m *Manifest) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			return bosman.Internal("a backup holds %s, which is not a file", e.Name())
-		}
-		path := filepath.Join(dir, e.Name())
-		sum, n, err := sumFile(path, true)
-		if err != nil {
-			return err
-		}
-		m.Contents = append(m.Contents, Content{Name: e.Name(), Bytes: n, SHA256: sum})
-		m.Bytes += n
-	}
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	b = append(b, '\n')
-	sum := sha256.Sum256(b)
-	m.Checksum = hex.EncodeToString(sum[:])
-	if err := atomicfile.Write(filepath.Join(dir, manifestFile), b, 0o600); err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(dir, sumsFile), sums(*m), 0o600)
 }
 
 // sums is the content of SHA256SUMS.
@@ -202,100 +118,132 @@ func sumFile(path string, sync bool) (sum string, n int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), n, err
 }
 
-// ReadManifest reads the manifest of the backup in dir without checking
-// anything else.
-func ReadManifest(dir string) (Manifest, error) {
-	b, err := os.ReadFile(filepath.Join(dir, manifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Manifest{}, bosman.NotFound("there is no backup in %s", dir).Because(err)
+// ReadManifest reads the manifest of the backup at a place without checking
+// anything else. KindNotFound if there is none.
+func ReadManifest(ctx context.Context, at Place) (Manifest, error) {
+	var b []byte
+	var err error
+	if at.Vault != nil {
+		b, err = small(ctx, at.Vault, at.Name+"/"+manifestFile)
+	} else if b, err = os.ReadFile(filepath.Join(at.Name, manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = diskError("read the backup", at.Name, err)
+	}
+	if errors.Is(err, fs.ErrNotExist) || bosman.KindOf(err) == bosman.KindNotFound {
+		return Manifest{}, bosman.NotFound("there is no backup %s", at.Name).Because(err)
 	}
 	if err != nil {
-		return Manifest{}, diskError("read the backup", dir, err)
+		return Manifest{}, err
 	}
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, damaged(dir, manifestFile+" cannot be read").Because(err)
+		return m, damaged(at.Name, manifestFile+" cannot be read").Because(err)
 	}
-	if m.Format != 1 {
-		return m, bosman.Invalid("the backup in %s has format %d, which this Bosman does not know", dir, m.Format).WithNext("upgrade Bosman")
+	format := 1
+	if at.Vault != nil {
+		format = 2
 	}
-	sum := sha256.Sum256(b)
-	m.Checksum = hex.EncodeToString(sum[:])
+	if m.Format != format {
+		return m, bosman.Invalid("the backup %s has format %d, which this Bosman does not know here", at.Name, m.Format).WithNext("upgrade Bosman")
+	}
+	m.Checksum = sumOf(b)
 	return m, nil
 }
 
-func damaged(dir, how string) *bosman.Error {
-	return bosman.Failed("the backup in %s is damaged: %s", dir, how).
+func damaged(name, how string) *bosman.Error {
+	return bosman.Failed("the backup %s is damaged: %s", name, how).
 		WithKept("no data of an instance was touched").WithNext("use another backup and look after the disk")
 }
 
-// CheckSums reads every byte of the backup in dir and compares it with the
-// checksums. KindFailed if anything differs, is missing or was added.
-func CheckSums(ctx context.Context, dir string) (Manifest, error) {
-	m, err := ReadManifest(dir)
+// CheckSums reads every byte that is the backup's own and compares it with
+// the checksums: not the packs of files, which others share (see Verify).
+// KindFailed if anything differs, is missing or was added.
+func CheckSums(ctx context.Context, at Place) (Manifest, error) {
+	m, err := ReadManifest(ctx, at)
 	if err != nil {
 		return m, err
 	}
+	if at.Vault == nil {
+		return m, checkFolder(ctx, at.Name, m)
+	}
+	for _, c := range m.Contents {
+		if err := unseal(ctx, at.Vault, at.Name+"/"+c.Name, c, func(io.Reader) error { return nil }); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// checkFolder is CheckSums for a backup in a folder.
+func checkFolder(ctx context.Context, dir string, m Manifest) error {
 	have, err := os.ReadFile(filepath.Join(dir, sumsFile))
 	if err != nil {
-		return m, damaged(dir, sumsFile+" cannot be read").Because(err)
+		return damaged(dir, sumsFile+" cannot be read").Because(err)
 	}
 	if !bytes.Equal(have, sums(m)) {
-		return m, damaged(dir, manifestFile+" and "+sumsFile+" do not agree")
+		return damaged(dir, manifestFile+" and "+sumsFile+" do not agree")
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return m, diskError("read the backup", dir, err)
+		return diskError("read the backup", dir, err)
 	}
 	known := []string{manifestFile, sumsFile}
 	for _, c := range m.Contents {
 		known = append(known, c.Name)
 		if err := ctx.Err(); err != nil {
-			return m, err
+			return err
 		}
 		if filepath.Base(c.Name) != c.Name {
-			return m, damaged(dir, "it names a file outside of it")
+			return damaged(dir, "it names a file outside of it")
 		}
 		sum, n, err := sumFile(filepath.Join(dir, c.Name), false)
 		if err != nil {
-			return m, damaged(dir, c.Name+" cannot be read").Because(err)
+			return damaged(dir, c.Name+" cannot be read").Because(err)
 		}
 		if n != c.Bytes || sum != c.SHA256 {
-			return m, damaged(dir, c.Name+" is not what was written")
+			return damaged(dir, c.Name+" is not what was written")
 		}
 	}
 	for _, e := range entries {
 		if !slices.Contains(known, e.Name()) {
-			return m, damaged(dir, e.Name()+" does not belong to it")
+			return damaged(dir, e.Name()+" does not belong to it")
 		}
 	}
-	return m, nil
+	return nil
 }
 
-// Verify proves that the backup in dir can be restored: checksums, a restore
-// into a database of its own that is compared and dropped, and the archive of
-// files read to its end.
-func (k *Keeper) Verify(ctx context.Context, dir string) (m Manifest, err error) {
-	engine := k.Scratch
-	if engine == nil {
-		engine = k.Engine
-	}
-	m, err = ReadManifest(dir)
+// Verify proves that the backup at a place can be restored, by reading what
+// lies there: checksums, a restore into a database of its own that is compared
+// and dropped, and the files. Of files that earlier backups wrote it reads a
+// sample again, or all of them when asked for every.
+func (k *Keeper) Verify(ctx context.Context, at Place, every bool) (m Manifest, err error) {
+	m, err = k.proveFiles(ctx, at, every)
 	if err != nil {
 		return m, err
 	}
-	db, m, err := k.VerifyInto(ctx, Folder(dir), engine, trialName(m.Instance))
-	if err != nil || db.Engine == "" {
-		return m, err
+	if m.Database != nil {
+		engine := k.Scratch
+		if engine == nil {
+			engine = k.Engine
+		}
+		db, err := k.restoreInto(ctx, at, m, engine, trialName(m.Instance))
+		if err != nil {
+			return m, err
+		}
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err := engine.Drop(end, db); err != nil {
+			return m, err
+		}
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	return m, engine.Drop(end, db)
+	return m, writeProof(ctx, at, m)
 }
 
 // proveFiles checks all of a backup but the restore of its database.
-func (k *Keeper) proveFiles(ctx context.Context, at Place) (Manifest, error) {
-	m, err := CheckSums(ctx, at.Name)
+func (k *Keeper) proveFiles(ctx context.Context, at Place, every bool) (Manifest, error) {
+	if at.Vault != nil {
+		return k.proveSealed(ctx, at, every)
+	}
+	m, err := CheckSums(ctx, at)
 	if err != nil || m.Files == nil {
 		return m, err
 	}
@@ -311,15 +259,24 @@ func (k *Keeper) proveFiles(ctx context.Context, at Place) (Manifest, error) {
 
 // restoreInto restores the database of a backup and compares it; it is
 // dropped again if it is not what was backed up.
-func (k *Keeper) restoreInto(ctx context.Context, at Place, engine Engine, name string, want BackupInfo) (bosman.Database, error) {
+func (k *Keeper) restoreInto(ctx context.Context, at Place, m Manifest, engine Engine, name string) (db bosman.Database, err error) {
 	if engine == nil {
-		return bosman.Database{}, bosman.Internal("there is no database engine to restore the backup on")
+		return db, bosman.Internal("there is no database engine to restore the backup on")
 	}
-	db, err := engine.Restore(ctx, at.Name, name)
+	if v, ok := engine.(Versioned); ok {
+		if err := v.Accepts(ctx, *m.Database); err != nil {
+			return db, err
+		}
+	}
+	dir, done, err := k.fetch(ctx, at, m)
 	if err != nil {
 		return db, err
 	}
-	if err := compare(ctx, engine, db, at.Name, want); err != nil {
+	defer func() { err = errors.Join(err, done()) }()
+	if db, err = engine.Restore(ctx, dir, name); err != nil {
+		return db, err
+	}
+	if err := compare(ctx, engine, db, at.Name, *m.Database); err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return bosman.Database{}, errors.Join(err, engine.Drop(end, db))
@@ -342,8 +299,8 @@ func compare(ctx context.Context, engine Engine, db bosman.Database, dir string,
 	return nil
 }
 
-// Remove removes a backup or what is left of one.
-func Remove(dir string) error {
+// removeFolder removes a backup in a folder, or what is left of one.
+func removeFolder(dir string) error {
 	// Renamed first, so that no half-removed folder looks like a backup.
 	if err := os.RemoveAll(dir + partial); err != nil {
 		return diskError("remove the backup", dir, err)
@@ -352,18 +309,4 @@ func Remove(dir string) error {
 		return diskError("remove the backup", dir, err)
 	}
 	return diskError("remove the backup", dir, os.RemoveAll(dir+partial))
-}
-
-// RemovePartial removes the half-made backups directly in dir.
-func RemovePartial(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, "*"+partial))
-	if err != nil {
-		return err
-	}
-	for _, p := range left {
-		if err := os.RemoveAll(p); err != nil {
-			return diskError("remove a half-made backup", p, err)
-		}
-	}
-	return nil
 }

@@ -46,14 +46,20 @@ func Folder(dir string) Place { return Place{Name: dir} }
 
 // VerifyInto proves the backup at a place as Verify does, restores it on the
 // engine into a database of that name and leaves it there: whoever asked for
-// it drops it. After an error there is none.
+// it drops it. After an error there is none. The database is zero for a backup
+// without one.
 func (k *Keeper) VerifyInto(ctx context.Context, at Place, engine Engine, name string) (bosman.Database, Manifest, error) {
-	m, err := k.proveFiles(ctx, at)
-	if err != nil || m.Database == nil {
+	m, err := k.proveFiles(ctx, at, false)
+	if err != nil {
 		return bosman.Database{}, m, err
 	}
-	db, err := k.restoreInto(ctx, at, engine, name, *m.Database)
-	return db, m, err
+	var db bosman.Database
+	if m.Database != nil {
+		if db, err = k.restoreInto(ctx, at, m, engine, name); err != nil {
+			return db, m, err
+		}
+	}
+	return db, m, writeProof(ctx, at, m)
 }
 
 // trialName is a name for a trial restore; Recover removes what has it.

@@ -34,17 +34,14 @@ func (k *Keeper) PrepareCopy(ctx context.Context, from Snapshot, name string, in
 	return info, err
 }
 
-// PrepareRestore builds the content of the backup in dir beside the data of
-// the instance name, with checksums and content compared.
-func (k *Keeper) PrepareRestore(ctx context.Context, dir, name string, into Snapshot) (Manifest, error) {
-	m, err := CheckSums(ctx, dir)
+// PrepareRestore builds the content of the backup at a place beside the data
+// of the instance name, with checksums and content compared.
+func (k *Keeper) PrepareRestore(ctx context.Context, at Place, name string, into Snapshot) (Manifest, error) {
+	m, err := k.fit(ctx, at)
 	if err != nil {
 		return m, err
 	}
-	if (m.Database != nil) != (k.Engine != nil) {
-		return m, bosman.Conflict("the backup in %s and the app do not agree on whether there is a database", dir)
-	}
-	return m, k.prepare(ctx, name, into, k.buildRestore(dir, m, into))
+	return m, k.prepare(ctx, name, into, k.buildRestore(at, m, into))
 }
 
 // prepare builds beside and leaves it there.
@@ -89,8 +86,8 @@ func (k *Keeper) SwapIn(ctx context.Context, name string) (kept Snapshot, err er
 }
 
 // SwapBack undoes the SwapIn of the instance name: what it kept takes its
-// place again and what it put there is removed. Without a SwapIn it does
-// nothing.
+// place again and what it put there is removed, or kept if it was kept before.
+// Without a SwapIn it does nothing.
 func (k *Keeper) SwapBack(ctx context.Context, name string) error {
 	n, err := k.read(name)
 	if bosman.KindOf(err) == bosman.KindNotFound {
@@ -98,6 +95,9 @@ func (k *Keeper) SwapBack(ctx context.Context, name string) error {
 	}
 	if err != nil || n.Swapped == nil {
 		return err
+	}
+	if n.From != "" || n.FromFiles != "" {
+		return k.swapBackKept(ctx, n)
 	}
 	if n.Files != "" {
 		if err := swapBackFiles(n.Files, n.Swapped.Files); err != nil {

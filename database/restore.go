@@ -31,9 +31,27 @@ type note struct {
 	Prepared bool      `json:"prepared,omitempty"` // complete, and left beside for SwapIn
 	Swapped  *Snapshot `json:"swapped,omitempty"`  // what SwapIn kept
 	At       time.Time `json:"at"`
+	// What was kept and takes the place, instead of something built for it;
+	// it is never dropped.
+	From      string `json:"from,omitempty"`       // name of the database
+	FromFiles string `json:"from_files,omitempty"` // folder
 }
 
-func (n note) next() string { return Beside(n.Name, TagNext) }
+// next is the database that takes the place.
+func (n note) next() string {
+	if n.From != "" {
+		return n.From
+	}
+	return Beside(n.Name, TagNext)
+}
+
+// nextFiles is the folder that takes the place.
+func (n note) nextFiles() string {
+	if n.FromFiles != "" {
+		return n.FromFiles
+	}
+	return nextFiles(n.Files)
+}
 
 // nextFiles is where files are built; beside the real ones, so that a rename
 // does.
@@ -99,44 +117,65 @@ func (k *Keeper) buildCopy(from, into Snapshot, opt CopyOptions, info *bosman.Co
 	}
 }
 
-// Restore puts the content of the backup in dir in the place of the data of
-// the instance name, as Replace does. Checksums are compared before and the
+// Restore puts the content of the backup at a place in the place of the data
+// of the instance name, as Replace does. Checksums are compared before and the
 // restored database is compared before the swap; until then nothing of the
 // instance is touched.
-func (k *Keeper) Restore(ctx context.Context, dir, name string, into Snapshot) (now, kept Snapshot, m Manifest, err error) {
-	if m, err = CheckSums(ctx, dir); err != nil {
+func (k *Keeper) Restore(ctx context.Context, at Place, name string, into Snapshot) (now, kept Snapshot, m Manifest, err error) {
+	if m, err = k.fit(ctx, at); err != nil {
 		return now, kept, m, err
 	}
-	if (m.Database != nil) != (k.Engine != nil) {
-		return now, kept, m, bosman.Conflict("the backup in %s and the app do not agree on whether there is a database", dir)
-	}
-	now, kept, err = k.replace(ctx, name, into, k.buildRestore(dir, m, into))
+	now, kept, err = k.replace(ctx, name, into, k.buildRestore(at, m, into))
 	return now, kept, m, err
 }
 
-// buildRestore builds the content of the backup in dir beside the data of an
-// instance.
-func (k *Keeper) buildRestore(dir string, m Manifest, into Snapshot) func(context.Context, note) error {
+// fit reads the manifest of a backup that is to be restored here.
+func (k *Keeper) fit(ctx context.Context, at Place) (m Manifest, err error) {
+	if at.Vault != nil { // its content is compared as it is fetched
+		m, err = ReadManifest(ctx, at)
+	} else {
+		m, err = CheckSums(ctx, at)
+	}
+	if err == nil && (m.Database != nil) != (k.Engine != nil) {
+		err = bosman.Conflict("the backup %s and the app do not agree on whether there is a database", at.Name)
+	}
+	return m, err
+}
+
+// buildRestore builds the content of a backup beside the data of an instance.
+func (k *Keeper) buildRestore(at Place, m Manifest, into Snapshot) func(context.Context, note) error {
 	return func(ctx context.Context, n note) error {
 		if n.Database {
-			db, err := k.Engine.Restore(ctx, dir, n.next())
-			if err != nil {
-				return err
-			}
-			if err := compare(ctx, k.Engine, db, dir, *m.Database); err != nil {
+			if _, err := k.restoreInto(ctx, at, m, k.Engine, n.next()); err != nil {
 				return err
 			}
 		}
 		if n.Files == "" {
 			return nil
 		}
-		if m.Files == nil {
-			_, err := CopyTree(ctx, "/nonexistent", nextFiles(n.Files), into.UID)
-			return err
-		}
-		_, _, err := readArchive(ctx, filepath.Join(dir, filesFile), nextFiles(n.Files), into.UID)
+		return k.restoreFiles(ctx, at, m, nextFiles(n.Files), into.UID)
+	}
+}
+
+// restoreFiles puts the files of a backup into the folder to, which must not
+// exist; of a backup without files an empty one is made.
+func (k *Keeper) restoreFiles(ctx context.Context, at Place, m Manifest, to string, uid int) error {
+	switch {
+	case m.Files == nil:
+		_, err := CopyTree(ctx, "/nonexistent", to, uid)
+		return err
+	case at.Vault == nil:
+		_, _, err := readArchive(ctx, filepath.Join(at.Name, filesFile), to, uid)
 		return err
 	}
+	all, err := m.list(ctx, at)
+	if err != nil {
+		return err
+	}
+	if err := Room(filepath.Dir(to), m.Files.Bytes); err != nil {
+		return err
+	}
+	return unpackFiles(ctx, at.Vault, m.App, all, to, uid)
 }
 
 // replace builds beside and swaps.
@@ -242,7 +281,7 @@ func (k *Keeper) swap(ctx context.Context, n note) (kept Snapshot, err error) {
 	}
 	if n.Files != "" {
 		files := n.Files + "__" + TagKept + "_" + Stamp(stamp)
-		if err := swapFolder(n.Files, nextFiles(n.Files), files); err != nil {
+		if err := swapFolder(n.Files, n.nextFiles(), files); err != nil {
 			return kept, diskError("put the files in their place", n.Files, err)
 		}
 		if _, err := os.Lstat(files); err == nil {
@@ -272,7 +311,7 @@ func (k *Keeper) newestKept(ctx context.Context, name string, t time.Time) (Entr
 
 // discard removes what was built beside an instance's data.
 func (k *Keeper) discard(ctx context.Context, n note) error {
-	if n.Database {
+	if n.Database && n.From == "" {
 		db, err := k.Engine.Find(ctx, n.next())
 		if err == nil {
 			err = k.Engine.Drop(ctx, db)
@@ -325,6 +364,9 @@ func (k *Keeper) Recover(ctx context.Context) error {
 		if err := e.Recover(ctx); err != nil {
 			return err
 		}
+	}
+	if err := clearFolder(filepath.Join(k.State, "tmp")); err != nil {
+		return diskError("remove what was fetched", k.State, err)
 	}
 	entries, err := os.ReadDir(k.State)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -264,7 +264,11 @@ func (s *server) pruneBackups(ctx context.Context, app string) error {
 			if good <= keep {
 				continue
 			}
-			if err := database.Remove(b.Dir); err != nil {
+			at, err := s.vaults.place(ctx, b)
+			if err != nil {
+				return err
+			}
+			if err := database.Remove(ctx, at); err != nil {
 				return fmt.Errorf("remove %s: %w", bosman.Ref(bosman.LetterBackup, b.Number), err)
 			}
 			if err := s.store.RemoveBackup(ctx, app, b.Number); err != nil {

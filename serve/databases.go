@@ -24,6 +24,7 @@ type databases struct {
 	data      string // DATA
 	records   *records
 	instances *instances // runs the guard command
+	vaults    *vaults    // where backups lie
 	log       *slog.Logger
 
 	mu       sync.Mutex
@@ -197,38 +198,6 @@ func (d *databases) Changed(ctx context.Context, i bosman.Instance, before strin
 	return deploy.SchemaChange{Text: diff.String(), Destructive: diff.Destructive()}, nil
 }
 
-// Backup dumps database and files, and proves the dump by a restore.
-func (d *databases) Backup(ctx context.Context, i bosman.Instance, b bosman.Backup, verify bool) (bosman.Backup, error) {
-	k, m, err := d.of(ctx, i, i.Release)
-	if err != nil {
-		return b, err
-	}
-	begun := time.Now()
-	done, err := database.ReadManifest(b.Dir)
-	if err != nil {
-		if err := os.MkdirAll(filepath.Dir(b.Dir), 0o700); err != nil {
-			return b, bosman.Unavailable("the folder for backups cannot be made").Because(err)
-		}
-		done, err = k.Backup(ctx, d.snapshot(i, m), b.Dir, database.About{App: b.App, Instance: b.Instance, Release: i.Release, Why: b.Why, By: b.By})
-	}
-	if err == nil && verify {
-		done, err = k.Verify(ctx, b.Dir)
-	}
-	if err != nil {
-		b.Error = err.Error()
-		return b, err
-	}
-	b.Bytes, b.Checksum, b.Release, b.Error = done.Bytes, done.Checksum, i.Release, ""
-	b.Tables, b.Rows = done.Total()
-	if b.Took == 0 {
-		b.Took = time.Since(begun)
-	}
-	if verify {
-		b.VerifiedAt = time.Now().UTC()
-	}
-	return b, nil
-}
-
 // Copy builds a copy of another instance's data beside that of i.
 func (d *databases) Copy(ctx context.Context, i, from bosman.Instance, o deploy.CopyOptions) (deploy.Prepared, error) {
 	k, m, err := d.of(ctx, i, from.Release)
@@ -272,22 +241,6 @@ func place(ctx context.Context, k *database.Keeper, name string) (bosman.Databas
 	}
 	db.Password = ""
 	return db, err
-}
-
-// Restore builds the content of a backup beside the data of i.
-func (d *databases) Restore(ctx context.Context, i bosman.Instance, b bosman.Backup, _ int) (deploy.Prepared, error) {
-	k, m, err := d.of(ctx, i, i.Release)
-	if err != nil {
-		return deploy.Prepared{}, err
-	}
-	begun := time.Now()
-	done, err := k.PrepareRestore(ctx, b.Dir, i.Name, d.snapshot(i, m))
-	if err != nil {
-		return deploy.Prepared{}, err
-	}
-	db, err := place(ctx, k, i.Name)
-	tables, rows := done.Total()
-	return deploy.Prepared{Name: i.Name, Database: db, Note: fmt.Sprintf("%s: %d tables, %d rows restored and compared in %s", bosman.Ref(bosman.LetterBackup, b.Number), tables, rows, short(time.Since(begun)))}, err
 }
 
 // Swap puts what was prepared in place and keeps what was there.

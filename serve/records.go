@@ -2,11 +2,11 @@ package serve
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/release"
 	"github.com/bosman-cd/bosman/store"
@@ -17,7 +17,7 @@ import (
 type records struct {
 	store    *store.Store
 	releases *release.Store
-	backups  string // DATA/backups
+	target   string // where new backups go
 	now      func() time.Time
 }
 
@@ -298,7 +298,7 @@ func (r *records) Before(ctx context.Context, app, instance string, rel int) (in
 
 // --- backups and releases
 
-// NewBackup gives a backup its number and folder, the same for the same
+// NewBackup gives a backup its number and name, the same for the same
 // operation.
 func (r *records) NewBackup(ctx context.Context, b bosman.Backup) (bosman.Backup, error) {
 	err := r.store.InTx(ctx, func(s *store.Store) error {
@@ -315,10 +315,10 @@ func (r *records) NewBackup(ctx context.Context, b bosman.Backup) (bosman.Backup
 		if b.Number, err = s.Next(ctx, b.App, bosman.LetterBackup); err != nil {
 			return err
 		}
-		b.Dir = filepath.Join(r.backups, b.App, b.Instance, bosman.Ref(bosman.LetterBackup, b.Number))
 		if b.CreatedAt.IsZero() {
 			b.CreatedAt = r.now().UTC()
 		}
+		b.Where, b.Name = r.target, database.NameIn(b.App, b.Instance, b.Number, b.CreatedAt)
 		return s.SaveBackup(ctx, b)
 	})
 	return b, err

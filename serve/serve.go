@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,13 +23,13 @@ import (
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/instance/runtime/process"
 	"github.com/bosman-cd/bosman/mailsink"
-	"github.com/bosman-cd/bosman/migration"
 	"github.com/bosman-cd/bosman/problem"
 	"github.com/bosman-cd/bosman/release"
 	"github.com/bosman-cd/bosman/secret"
 	"github.com/bosman-cd/bosman/source"
 	"github.com/bosman-cd/bosman/steps"
 	"github.com/bosman-cd/bosman/store"
+	"github.com/bosman-cd/bosman/vault"
 	"github.com/bosman-cd/bosman/web"
 )
 
@@ -41,6 +42,7 @@ type Options struct {
 	PortPerInst    int    // first port of instances with a port of their own; 0: none
 	Workers        int    // builds at a time; 0: 2
 	TrustedProxies []string
+	BackupTarget   string // where backups go: a folder or s3://bucket/prefix; "" is DATA/backups
 	LogLevel       string
 	Program        string // our own program; "" is the running one
 	Stdout, Stderr io.Writer
@@ -60,6 +62,7 @@ type server struct {
 	queue     *build.Queue
 	instances *instances
 	databases *databases
+	vaults    *vaults
 	routes    *routes
 	edge      *control.Client
 	intake    *problem.Intake
@@ -147,12 +150,21 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	if err := releases.Sweep(); err != nil {
 		return err
 	}
-	s.records = &records{store: s.store, releases: releases, backups: s.path("backups"), now: time.Now}
+	keys, err := vault.OpenKeys(s.path("backup.key"))
+	if err != nil {
+		return err
+	}
+	s.vaults = newVaults(cmp.Or(s.opt.BackupTarget, s.path("backups")), keys, vault.S3FromEnv(os.Getenv))
+	if _, err := s.vaults.store(ctx, ""); err != nil {
+		return err
+	}
+	s.records = &records{store: s.store, releases: releases, target: s.vaults.home, now: time.Now}
 	driver, err := process.New(process.Options{Program: s.opt.Program, RunGlob: s.path("instances", "*", "*", "run", "*")})
 	if err != nil {
 		return err
 	}
 	s.databases = newDatabases(s.opt.Data, s.records, s.log)
+	s.databases.vaults = s.vaults
 	s.edge = control.New(s.path("run", "edge.sock"))
 	all := newSets(driver)
 	s.instances = &instances{
@@ -164,7 +176,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.addresses.ports = s.opt.PortPerInst
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
-		Migrations: migrations{s.repos, migration.NewScanner(migration.Options{})},
+		Migrations: newMigrations(s),
 		Log:        s.log,
 	})
 	s.instances.helm = s.helm

@@ -83,7 +83,7 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 	}
 	return serve.Run(ctx, serve.Options{
 		Data: o.Data, Listen: o.Listen, BaseDomain: o.BaseDomain, URL: o.URL, PortPerInst: o.PortPerInst, Workers: o.Workers,
-		TrustedProxies: o.TrustedProxies, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
+		TrustedProxies: o.TrustedProxies, BackupTarget: o.BackupTarget, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // backedUp makes live with n rows and files, and a verified backup of it.
-func (w World) backedUp(t *testing.T, n int) (k *database.Keeper, live database.Snapshot, backup string) {
+func (w World) backedUp(t *testing.T, n int) (k *database.Keeper, live database.Snapshot, backup database.Place) {
 	t.Helper()
 	root := t.TempDir()
 	live = database.Snapshot{Database: w.create(t, w.Engine, "live", n), Files: filepath.Join(root, "data")}
@@ -25,7 +25,7 @@ func (w World) backedUp(t *testing.T, n int) (k *database.Keeper, live database.
 		t.Fatal(err)
 	}
 	k = w.keeper(filepath.Join(root, "state"))
-	backup = filepath.Join(root, "backups", "k1")
+	backup = Vault(t, filepath.Join(root, "backups")).place("live", 1)
 	m, err := k.Backup(t.Context(), live, backup, database.About{App: "rms", Instance: "live", Release: 4, Why: "by hand"})
 	if err != nil {
 		t.Fatal(err)
@@ -40,13 +40,13 @@ func (w World) backedUp(t *testing.T, n int) (k *database.Keeper, live database.
 func (s *suite) backup(t *testing.T) {
 	w, _ := s.world(t)
 	k, live, backup := w.backedUp(t, 3)
-	if _, err := k.Verify(t.Context(), backup); err != nil {
+	if _, err := k.Verify(t.Context(), backup, false); err != nil {
 		t.Fatal(err)
 	}
 	if left := listed(t, w.Trial); strings.Contains(strings.Join(left, " "), "verify") {
 		t.Errorf("the trial left %q", left)
 	}
-	_, err := k.Backup(t.Context(), live, backup, database.About{Instance: "live"})
+	_, err := k.Backup(t.Context(), live, backup, database.About{App: "rms", Instance: "live"})
 	wantKind(t, "a second backup in one place", err, bosman.KindConflict)
 
 	w.exec(t, live.Database, "DELETE FROM candidate WHERE id > 0", "CREATE TABLE extra (x text)")
@@ -79,34 +79,37 @@ func (s *suite) backup(t *testing.T) {
 		t.Errorf("dropped, yet kept: %+v, %v", all, err)
 	}
 	w.exec(t, now.Database, "INSERT INTO candidate VALUES (50, 'written by the instance')", "ALTER TABLE candidate ADD COLUMN more text")
-	if err := database.Remove(backup); err != nil {
+	if err := database.Remove(t.Context(), backup); err != nil {
 		t.Fatal(err)
 	}
-	_, err = k.Verify(t.Context(), backup)
+	_, err = k.Verify(t.Context(), backup, false)
 	wantKind(t, "a removed backup", err, bosman.KindNotFound)
 }
 
 func (s *suite) damage(t *testing.T) {
 	w, _ := s.world(t)
 	k, live, backup := w.backedUp(t, 3)
-	entries, err := os.ReadDir(backup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) < 4 {
-		t.Errorf("the backup has only %d files", len(entries))
+	root := filepath.Join(filepath.Dir(live.Files), "backups")
+	objects := filesIn(t, root)
+	if len(objects) < 5 {
+		t.Errorf("the backup has only %d objects: %q", len(objects), objects)
 	}
 	bad := func(what string) {
 		t.Helper()
-		if _, err := k.Verify(t.Context(), backup); bosman.KindOf(err) != bosman.KindFailed {
-			t.Errorf("%s: Verify says %v", what, err)
-		}
-		if _, _, _, err := k.Restore(t.Context(), backup, "live", live); bosman.KindOf(err) != bosman.KindFailed {
-			t.Errorf("%s: Restore says %v", what, err)
+		for verb, err := range map[string]error{
+			"Verify":  second(k.Verify(t.Context(), backup, true)),
+			"Restore": fourth(k.Restore(t.Context(), backup, "live", live)),
+		} {
+			// Without its first bytes nobody can say that it was sealed for us.
+			if kind := bosman.KindOf(err); kind != bosman.KindFailed && kind != bosman.KindForbidden {
+				t.Errorf("%s: %s says %v", what, verb, err)
+			}
 		}
 	}
-	for _, e := range entries {
-		path := filepath.Join(backup, e.Name())
+	for _, path := range objects {
+		if strings.Contains(path, "/proof.") {
+			continue // what it says is checked against the manifest
+		}
 		whole, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -120,19 +123,19 @@ func (s *suite) damage(t *testing.T) {
 			b := append([]byte(nil), whole...)
 			b[at] ^= 0x20
 			put(b)
-			bad(fmt.Sprintf("byte %d of %s flipped", at, e.Name()))
+			bad(fmt.Sprintf("byte %d of %s flipped", at, path))
 		}
 		put(whole[:len(whole)/2])
-		bad(e.Name() + " cut short")
+		bad(path + " cut short")
 		put(whole)
 	}
-	writeFile(t, filepath.Join(backup, "extra"), "x")
-	bad("a file added")
-	if err := os.Remove(filepath.Join(backup, "extra")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.Verify(t.Context(), backup); err != nil {
+	if _, err := k.Verify(t.Context(), backup, true); err != nil {
 		t.Errorf("whole again: %v", err)
+	}
+	stranger := backup
+	stranger.Vault = vaultWith(t, root, "another key")
+	if _, err := k.Verify(t.Context(), stranger, false); bosman.KindOf(err) != bosman.KindForbidden {
+		t.Errorf("with another key: %v", err)
 	}
 	if w.rows(live.Database) != 3 || readFile(filepath.Join(live.Files, "media/cv.pdf")) != "old" {
 		t.Error("live was touched")
@@ -143,6 +146,9 @@ func (s *suite) damage(t *testing.T) {
 		}
 	}
 }
+
+func second[A any](_ A, err error) error                 { return err }
+func fourth[A, B, C any](_ A, _ B, _ C, err error) error { return err }
 
 // wide has many tables, a large object and odd table names.
 func (s *suite) wide(t *testing.T) {
@@ -169,18 +175,18 @@ func (s *suite) wide(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := w.keeper(t.TempDir())
-	backup := filepath.Join(t.TempDir(), "k1")
-	m, err := k.Backup(t.Context(), database.Snapshot{Database: live}, backup, database.About{Instance: "live"})
+	backup := Vault(t, t.TempDir()).place("live", 1)
+	m, err := k.Backup(t.Context(), database.Snapshot{Database: live}, backup, database.About{App: "rms", Instance: "live"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if tables, rows := m.Total(); tables != 202 || rows != 202 {
 		t.Errorf("%d tables, %d rows", tables, rows)
 	}
-	if _, err := k.Verify(t.Context(), backup); err != nil {
+	if _, err := k.Verify(t.Context(), backup, false); err != nil {
 		t.Fatal(err)
 	}
-	copied, err := w.Trial.Restore(t.Context(), backup, "wide")
+	copied, _, err := k.VerifyInto(t.Context(), backup, w.Trial, "wide")
 	if err != nil {
 		t.Fatal(err)
 	}

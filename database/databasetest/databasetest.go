@@ -33,7 +33,7 @@ type World struct {
 type Maker func(app string) (World, error)
 
 // Verbs are what is killed at each of its points.
-func Verbs() []string { return []string{"backup", "restore", "replace"} }
+func Verbs() []string { return []string{"backup", "verify", "remove", "restore", "replace"} }
 
 // Test judges an engine. app begins the names of the apps it makes; the verbs
 // are killed at each of their points.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/internal/faults"
 	"github.com/bosman-cd/bosman/internal/need"
@@ -26,8 +27,13 @@ type job struct {
 	App, Verb, Root string
 }
 
-func (j job) files() string  { return filepath.Join(j.Root, "data") }
-func (j job) backup() string { return filepath.Join(j.Root, "k1") }
+func (j job) files() string { return filepath.Join(j.Root, "data") }
+
+// backup is a place for a backup: 1 is made beforehand, 2 by the job.
+func (j job) backup(n int) (database.Place, error) {
+	s, err := openVault(filepath.Join(j.Root, "backups"), filepath.Join(j.Root, "key"))
+	return s.place("live", n), err
+}
 
 // Child does what a parent's kill test asked for. TestMain calls it first; ok
 // says whether this is such a child, which must exit with code then.
@@ -59,11 +65,22 @@ func (w World) do(ctx context.Context, j job) error {
 		return err
 	}
 	live := database.Snapshot{Database: d, Files: j.files()}
+	k1, err1 := j.backup(1)
+	k2, err2 := j.backup(2)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
 	switch j.Verb {
 	case "backup":
-		_, err = k.Backup(ctx, live, filepath.Join(j.Root, "k2"), database.About{Instance: "live"})
+		_, err = k.Backup(ctx, live, k2, database.About{App: "rms", Instance: "live"})
+	case "verify":
+		_, err = k.Verify(ctx, k1, true)
+	case "remove":
+		if err = database.Remove(ctx, k1); err == nil {
+			_, _, err = database.Collect(ctx, k1.Vault, "rms")
+		}
 	case "restore":
-		_, _, _, err = k.Restore(ctx, j.backup(), "live", live)
+		_, _, _, err = k.Restore(ctx, k1, "live", live)
 	case "replace":
 		var from database.Snapshot
 		if from.Database, err = w.Source.Find(ctx, "staging"); err == nil {
@@ -83,7 +100,7 @@ func (s *suite) kill(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			w, app := s.world(t)
 			points := s.points(t, w, app, verb)
-			if len(points) < 3 {
+			if len(points) < 2 {
 				t.Fatalf("only the points %q were passed", points)
 			}
 			for _, p := range points {
@@ -105,8 +122,12 @@ func (s *suite) scene(t *testing.T, w World, app, verb string) job {
 	k := w.keeper(filepath.Join(j.Root, "state"))
 	live := database.Snapshot{Database: w.create(t, w.Engine, "live", 3), Files: j.files()}
 	writeFile(t, filepath.Join(live.Files, "cv"), "old")
-	if verb == "restore" {
-		if _, err := k.Backup(t.Context(), live, j.backup(), database.About{Instance: "live"}); err != nil {
+	if verb != "replace" {
+		k1, err := j.backup(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Backup(t.Context(), live, k1, database.About{App: "rms", Instance: "live"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -192,13 +213,15 @@ func (s *suite) killAt(t *testing.T, verb, point string) {
 	if _, err := os.Lstat(j.files() + "__next"); err == nil {
 		t.Error("half-built files are left")
 	}
-	if err := database.RemovePartial(j.Root); err != nil {
+	k1, err1 := j.backup(1)
+	k2, err2 := j.backup(2)
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	// Done again, it succeeds; a finished backup stays as it is.
 	complete := false
 	if verb == "backup" {
-		_, err := database.CheckSums(t.Context(), filepath.Join(j.Root, "k2"))
+		_, err := database.CheckSums(t.Context(), k2)
 		complete = err == nil
 	}
 	if !complete {
@@ -211,12 +234,21 @@ func (s *suite) killAt(t *testing.T, verb, point string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if verb == "backup" {
-		if _, err := k.Verify(t.Context(), filepath.Join(j.Root, "k2")); err != nil {
-			t.Error(err)
+	if verb == "backup" || verb == "verify" || verb == "remove" {
+		if verb == "backup" {
+			if _, err := k.Verify(t.Context(), k2, true); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := k.Verify(t.Context(), k1, true)
+		if (verb == "remove") != (bosman.KindOf(err) == bosman.KindNotFound) {
+			t.Errorf("the backup of before: %v", err)
 		}
 		if n := w.rows(d); n != 5 {
-			t.Errorf("live has %d rows after a backup", n)
+			t.Errorf("live has %d rows after %s", n, verb)
+		}
+		if left := filesIn(t, filepath.Join(j.Root, "state", "tmp")); len(left) > 0 {
+			t.Errorf("%q is left", left)
 		}
 		return
 	}

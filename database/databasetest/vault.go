@@ -1,0 +1,91 @@
+package databasetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/vault"
+)
+
+// Sealed is a real vault in a folder, as backups see it.
+type Sealed struct{ *vault.Store }
+
+// Vault makes a vault in a folder, with the key that lies beside it.
+func Vault(t testing.TB, dir string) Sealed {
+	t.Helper()
+	return vaultWith(t, dir, dir+".key")
+}
+
+// vaultWith opens the vault in dir with the key in a file; a name without a
+// folder is a key that was never used before.
+func vaultWith(t testing.TB, dir, key string) Sealed {
+	t.Helper()
+	if filepath.Base(key) == key {
+		key = filepath.Join(t.TempDir(), key)
+	}
+	s, err := openVault(dir, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func openVault(dir, key string) (Sealed, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return Sealed{}, err
+	}
+	keys, err := vault.OpenKeys(key)
+	if err != nil {
+		return Sealed{}, err
+	}
+	s, err := vault.Open(context.Background(), dir, vault.Options{Keys: keys})
+	return Sealed{s}, err
+}
+
+// Put implements database.Vault.
+func (s Sealed) Put(ctx context.Context, name string, write func(io.Writer) error) (database.Sealed, error) {
+	i, err := s.Store.Put(ctx, name, write)
+	return database.Sealed{Name: i.Name, Bytes: i.Size, SHA256: i.SHA256, At: i.At}, err
+}
+
+// List implements database.Vault.
+func (s Sealed) List(ctx context.Context, prefix string) ([]database.Sealed, error) {
+	var out []database.Sealed
+	for i, err := range s.Store.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, database.Sealed{Name: i.Name, Bytes: i.Size, At: i.At})
+	}
+	return out, nil
+}
+
+// place names a backup of an instance of the app rms.
+func (s Sealed) place(instance string, number int) database.Place {
+	return database.Place{Vault: s, Name: database.NameIn("rms", instance, number, time.Unix(int64(number), 0))}
+}
+
+// filesIn lists the files below dir.
+func filesIn(t testing.TB, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			out = append(out, path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
