@@ -100,11 +100,11 @@ type Rehearsal struct {
 	Others      int            `json:"others"`         // statements that were counted but not kept: they change rows, not the schema
 	OthersTook  time.Duration  `json:"others_took_ns"` // all of them together
 	Locks       []HeldLock     `json:"locks,omitempty"`
-	Dangers     []Danger       `json:"dangers,omitempty"` // of the statements that ran
-	Schema      string         `json:"schema,omitempty"`  // what became of it: "column public.x.y dropped"; "" for no change
-	Destructive bool           `json:"destructive"`       // tables or columns were dropped, changed or tightened
-	Sessions    int            `json:"sessions"`          // with which the command came to the copy; 0: it went elsewhere, or nowhere
-	Output      string         `json:"output,omitempty"`  // end of what the command said
+	Dangers     []Danger       `json:"dangers,omitempty"`  // of the statements that ran
+	Schema      string         `json:"schema,omitempty"`   // what became of it: "column public.x.y dropped"; "" for no change
+	Destructive bool           `json:"destructive"`        // tables or columns were dropped, changed or tightened
+	Sessions    int            `json:"sessions"`           // with which the command came to the copy; 0: it went elsewhere, or nowhere
+	Output      string         `json:"output,omitempty"`   // end of what the command said
 	Accepted    string         `json:"accepted,omitempty"` // who let the release pass although it never came to the copy, and why
 	StartedAt   time.Time      `json:"started_at"`
 	EndedAt     time.Time      `json:"ended_at"`

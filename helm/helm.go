@@ -49,8 +49,10 @@ type Runtime interface {
 // Hazards is what a change's migrations do to others: sentences for people,
 // and why it must not be merged, "" if it may.
 type Hazards struct {
-	Hazards []string
-	Blocked string
+	Hazards    []string
+	Blocked    string
+	Migrations []string // that the change brings: "shop.0008_order"
+	Collisions []bosman.Collision
 }
 
 // Migrations finds collisions between open changes and with main.

@@ -2,7 +2,6 @@ package migration
 
 import (
 	"fmt"
-	"path"
 	"sort"
 )
 
@@ -10,7 +9,7 @@ import (
 // hold two projects with equal labels.
 type key struct{ dir, name string }
 
-func (n *Node) key() key { return key{path.Dir(n.Path), n.Name} }
+func (n *Node) key() key { return key{n.Space, n.Name} }
 
 // sameApp gives the names of the parents in the node's own app, without
 // __first__ and __latest__, which Django ignores there.
@@ -27,24 +26,38 @@ func (n *Node) sameApp() []string {
 // A layer is the migrations of main, or what one change adds and takes away.
 type layer struct {
 	change   int // 0: main
+	called   string
+	all      Nodes
 	nodes    map[key]*Node
 	children map[key][]*Node // by the parent's key; name "" holds the first ones
 	stands   map[key]key     // replaced → the squashed one that stands for it
 	gone     map[string]bool // deleted paths
+	writes   map[string]bool // paths of its nodes
+	missed   map[key]bool    // what main got since
 }
 
-func newLayer(change int, nodes Nodes, deleted []string) *layer {
+func newLayer(change int, d Delta) *layer {
 	l := &layer{
-		change: change, nodes: map[key]*Node{}, children: map[key][]*Node{},
-		stands: map[key]key{}, gone: map[string]bool{},
+		change: change, called: d.Called, all: d.Added, nodes: map[key]*Node{}, children: map[key][]*Node{},
+		stands: map[key]key{}, gone: map[string]bool{}, writes: map[string]bool{}, missed: map[key]bool{},
 	}
-	for _, d := range deleted {
-		l.gone[d] = true
+	if l.called == "" {
+		l.called = changeRef(change)
 	}
-	for i := range nodes {
-		n := &nodes[i]
-		dir := path.Dir(n.Path)
+	for _, p := range d.Deleted {
+		l.gone[p] = true
+	}
+	for i := range d.Missed {
+		l.missed[d.Missed[i].key()] = true
+	}
+	for i := range l.all {
+		n := &l.all[i]
+		dir := n.Space
+		l.writes[n.Path] = true
 		l.nodes[n.key()] = n
+		if !n.rule().graph {
+			continue
+		}
 		parents := n.sameApp()
 		for _, p := range parents {
 			l.children[key{dir, p}] = append(l.children[key{dir, p}], n)
@@ -77,7 +90,7 @@ func (u union) hidden(n *Node, owner *layer) bool {
 		if l.gone[n.Path] {
 			return true
 		}
-		if m, ok := l.nodes[n.key()]; ok && m.Path == n.Path && owner.change == 0 {
+		if l.writes[n.Path] && owner.change == 0 {
 			return true // the change wrote it anew
 		}
 	}
@@ -179,7 +192,7 @@ type side struct {
 // for each change's number what collides, in order. Changes that hold the
 // same migration (one is stacked on the other) do not collide with it.
 func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
-	base := newLayer(0, main, nil)
+	base := newLayer(0, Delta{Added: main})
 	numbers := make([]int, 0, len(changes))
 	for n := range changes {
 		numbers = append(numbers, n)
@@ -188,16 +201,15 @@ func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 	c := collector{base: base, found: map[int][]Collision{}, told: map[pair]bool{}}
 	all := union{base}
 	buckets := map[key][]side{}
-	byPath := map[string][]side{}
+	byName := map[key][]side{}
 	for _, number := range numbers {
-		d := changes[number]
-		l := newLayer(number, d.Added, d.Deleted)
-		for i := range d.Added {
-			n := &d.Added[i]
-			byPath[n.Path] = append(byPath[n.Path], side{l, n})
+		l := newLayer(number, changes[number])
+		for i := range l.all {
+			n := &l.all[i]
+			byName[n.key()] = append(byName[n.key()], side{l, n})
 		}
 		all = append(all, l)
-		c.missing(l, d.Added)
+		c.missing(l)
 	}
 	for _, l := range all[1:] {
 		for k, nodes := range l.children {
@@ -210,9 +222,10 @@ func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 	for _, k := range sortedKeys(buckets) {
 		c.bucket(k, buckets[k])
 	}
-	for _, name := range sortedStrings(byPath) {
-		c.samePath(byPath[name])
+	for _, k := range sortedKeys(byName) {
+		c.sameName(byName[k])
 	}
+	c.lines(all[1:])
 	for _, list := range c.found {
 		sort.SliceStable(list, func(i, j int) bool { return list[i].Stale && !list[j].Stale })
 	}
@@ -257,8 +270,8 @@ func (c *collector) stale(parent key, a side, m *Node) {
 	c.told[p] = true
 	c.add(Collision{
 		Change: a.layer.change, App: a.node.App, Stale: true,
-		Text: fmt.Sprintf("%s is stale: %s %s, but main already has %s there", changeRef(a.layer.change), a.node.Name, follows(a.node, parent), m.Name),
-		Fix:  fmt.Sprintf("merge main into the branch, then run python3 manage.py makemigrations --merge %s, or let %s follow main's newest and renumber it", a.node.App, a.node.Name),
+		Text: fmt.Sprintf("%s is stale: %s %s, but main already has %s there", a.layer.called, a.node.shown(), follows(a.node, parent), m.shown()),
+		Fix:  fmt.Sprintf("merge main into the branch, then %s, or let %s follow main's newest", a.node.rule().joined(a.node.App, a.node.Name, m.Name), a.node.shown()),
 	})
 }
 
@@ -287,17 +300,23 @@ func (c *collector) pair(parent key, a, b side) {
 	if parent.name == "" {
 		both = "both start " + a.node.App
 	}
-	x, y := changeRef(a.layer.change), changeRef(b.layer.change)
+	x, y := a.layer.called, b.layer.called
+	join := a.node.rule().joined(a.node.App, a.node.Name, b.node.Name)
 	if a.layer == b.layer {
 		c.add(Collision{
 			Change: a.layer.change, App: a.node.App, Stale: true,
-			Text: fmt.Sprintf("in %s %s and %s %s", x, a.node.Name, b.node.Name, both),
-			Fix:  "run python3 manage.py makemigrations --merge " + a.node.App + ", or let one follow the other",
+			Text: fmt.Sprintf("in %s %s and %s %s", x, a.node.shown(), b.node.shown(), both),
+			Fix:  join + ", or let one follow the other",
 		})
 		return
 	}
-	text := fmt.Sprintf("%s (%s) and %s (%s) %s", x, a.node.Name, y, b.node.Name, both)
-	fix := fmt.Sprintf("after the first of them is merged, merge main into the other and run python3 manage.py makemigrations --merge %s, or renumber its migration", a.node.App)
+	text := fmt.Sprintf("%s (%s) and %s (%s) %s", x, a.node.shown(), y, b.node.shown(), both)
+	fix := fmt.Sprintf("after the first of them is merged, merge main into the other and %s, or renumber its migration", join)
+	c.both(a, b, text, fix)
+}
+
+// both tells two changes of the same.
+func (c *collector) both(a, b side, text, fix string) {
 	c.add(Collision{Change: a.layer.change, With: b.layer.change, App: a.node.App, Text: text, Fix: fix})
 	c.add(Collision{Change: b.layer.change, With: a.layer.change, App: a.node.App, Text: text, Fix: fix})
 }
@@ -307,38 +326,51 @@ func holds(l *layer, n *Node) bool {
 	return ok && m.Path == n.Path && m.Blob == n.Blob
 }
 
-// samePath: two changes write the same new file differently.
-func (c *collector) samePath(sides []side) {
+// sameName: two changes write the same new migration differently, or one that
+// main has by another path.
+func (c *collector) sameName(sides []side) {
 	for i, a := range sides {
-		if _, inMain := c.base.nodes[a.node.key()]; inMain {
-			continue // git finds these
+		if m, inMain := c.base.nodes[a.node.key()]; inMain {
+			if m.Path != a.node.Path && !(union{c.base, a.layer}).hidden(m, c.base) {
+				c.add(Collision{
+					Change: a.layer.change, App: a.node.App, Stale: true,
+					Text: fmt.Sprintf("%s adds %s in %s, but main already has it in %s", a.layer.called, a.node.ID, a.node.Path, m.Path),
+					Fix:  "give it a name of its own",
+				})
+			}
+			continue // of the same path: git finds these
 		}
 		for _, b := range sides[i+1:] {
-			if a.node.Blob == b.node.Blob {
-				continue
+			switch {
+			case a.layer == b.layer:
+				c.add(Collision{
+					Change: a.layer.change, App: a.node.App, Stale: true,
+					Text: fmt.Sprintf("%s has %s twice: in %s and %s", a.layer.called, a.node.ID, a.node.Path, b.node.Path), Fix: "give one of them another name",
+				})
+			case a.node.Blob != b.node.Blob || a.node.Path != b.node.Path:
+				c.both(a, b, fmt.Sprintf("%s and %s both add %s, with different content", a.layer.called, b.layer.called, a.node.ID), "rename it in one of them and let it follow the other")
 			}
-			text := fmt.Sprintf("%s and %s both add %s, with different content", changeRef(a.layer.change), changeRef(b.layer.change), a.node.ID)
-			fix := "rename it in one of them and let it follow the other"
-			c.add(Collision{Change: a.layer.change, With: b.layer.change, App: a.node.App, Text: text, Fix: fix})
-			c.add(Collision{Change: b.layer.change, With: a.layer.change, App: a.node.App, Text: text, Fix: fix})
 		}
 	}
 }
 
 // missing: a parent in the node's own app that neither main nor the change
 // has; Django would not even start.
-func (c *collector) missing(l *layer, added Nodes) {
+func (c *collector) missing(l *layer) {
 	u := union{c.base, l}
-	for i := range added {
-		n := &added[i]
+	for i := range l.all {
+		n := &l.all[i]
+		if !n.rule().graph {
+			continue
+		}
 		for _, p := range n.sameApp() {
-			k := key{path.Dir(n.Path), p}
-			if u.has(k) || u.has(u.canonical(k)) {
+			k := key{n.Space, p}
+			if u.has(k) || u.has(u.canonical(k)) || n.Tool == alembic.name && u.anywhere(p) {
 				continue
 			}
 			c.add(Collision{
 				Change: l.change, App: n.App, Stale: true,
-				Text: fmt.Sprintf("%s: %s follows %s, which neither main nor the change has", changeRef(l.change), n.Name, ID{n.App, p}),
+				Text: fmt.Sprintf("%s: %s follows %s, which neither main nor the change has", l.called, n.shown(), ID{n.App, p}),
 				Fix:  "merge main into the branch and let it follow a migration that is there",
 			})
 		}
@@ -356,11 +388,14 @@ func sortedKeys(m map[key][]side) []key {
 	return keys
 }
 
-func sortedStrings(m map[string][]side) []string {
-	names := make([]string, 0, len(m))
-	for n := range m {
-		names = append(names, n)
+// anywhere says whether a revision is in another folder of versions.
+func (u union) anywhere(name string) bool {
+	for _, l := range u {
+		for k := range l.nodes {
+			if k.name == name {
+				return true
+			}
+		}
 	}
-	sort.Strings(names)
-	return names
+	return false
 }

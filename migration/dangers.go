@@ -2,40 +2,28 @@ package migration
 
 import (
 	"fmt"
-	"path"
 	"strings"
-)
 
-// DangerKind says what sort of harm a migration may do.
-type DangerKind string
-
-// The kinds of dangers. Destructive and Breaking ones make the release
-// before unable to run on the new schema.
-const (
-	Destructive  DangerKind = "destructive"  // data or names go away
-	Breaking     DangerKind = "breaking"     // the old code's writes fail
-	Irreversible DangerKind = "irreversible" // no way back is written
-	Locking      DangerKind = "locking"      // writes wait while it runs
-	Unknown      DangerKind = "unknown"      // it could not be read
+	"github.com/bosman-cd/bosman"
 )
 
 // Danger is one reason to look twice at a migration.
-type Danger struct {
-	Node ID
-	Path string
-	Line int // 0 for the whole file
-	Kind DangerKind
-	Text string // one sentence
-}
+type Danger = bosman.Danger
 
-// String gives the place and the sentence.
-func (d Danger) String() string { return d.Node.String() + ": " + d.Text }
+// The kinds of dangers.
+const (
+	Destructive  = bosman.Destructive
+	Breaking     = bosman.Breaking
+	Irreversible = bosman.Irreversible
+	Locking      = bosman.Locking
+	Unknown      = bosman.Unknown
+)
 
 // Additive says that nothing speaks against running the old code on the new
 // schema: no danger is destructive, breaking or unknown. It is not proof.
 func Additive(dangers []Danger) bool {
 	for _, d := range dangers {
-		if d.Kind == Destructive || d.Kind == Breaking || d.Kind == Unknown {
+		if d.Kind.ForbidsCodeRevert() {
 			return false
 		}
 	}
@@ -45,8 +33,17 @@ func Additive(dangers []Danger) bool {
 // Dangers judges the added migrations; before are those that are there
 // already (main's), from which it learns what a field was.
 func Dangers(before, added Nodes) []Danger {
-	j := judge{fields: newHistory(before, added), fresh: map[string]bool{}}
+	j := judge{fields: newHistory(before, added), fresh: map[string]bool{}, made: map[string][]string{}}
+	had := make(map[key]string, len(before))
+	for i := range before {
+		had[before[i].key()] = before[i].Blob
+	}
 	for i := range added {
+		n := &added[i]
+		if was, ok := had[n.key()]; ok && was != n.Blob && !n.Repeatable {
+			j.found = append(j.found, Danger{Migration: n.String(), Path: n.Path, Kind: Irreversible, Text: "is there already and changes: databases that ran it do not run it again"})
+		}
+		j.made[n.Space] = append(j.made[n.Space], n.creates...)
 		for _, op := range added[i].Operations {
 			if op.Name == "CreateModel" {
 				j.fresh[modelKey(&added[i], op.Model)] = true
@@ -61,21 +58,29 @@ func Dangers(before, added Nodes) []Danger {
 
 type judge struct {
 	fields history
-	fresh  map[string]bool // models that these migrations make: nobody uses them yet
+	fresh  map[string]bool     // models that these migrations make: nobody uses them yet
+	made   map[string][]string // tables likewise, by space
 	found  []Danger
 }
 
 func modelKey(n *Node, model string) string {
-	return path.Dir(n.Path) + "\x00" + strings.ToLower(model)
+	return n.Space + "\x00" + strings.ToLower(model)
 }
 
 func (j *judge) node(n *Node) {
-	say := func(line int, kind DangerKind, format string, args ...any) {
-		j.found = append(j.found, Danger{Node: n.ID, Path: n.Path, Line: line, Kind: kind, Text: fmt.Sprintf(format, args...)})
+	like := Danger{Migration: n.String(), Path: n.Path}
+	if n.Shown != "" {
+		like.Migration = ID{n.App, n.Shown}.String()
+	}
+	say := func(line int, kind bosman.DangerKind, format string, args ...any) {
+		d := like
+		d.Line, d.Kind, d.Text = line, kind, fmt.Sprintf(format, args...)
+		j.found = append(j.found, d)
 	}
 	for _, u := range n.Unknown {
 		say(0, Unknown, "%s; look at it yourself", u)
 	}
+	j.found = append(j.found, (&script{findings: n.findings}).dangers(like, j.made[n.Space])...)
 	for _, op := range n.Operations {
 		if j.fresh[modelKey(n, op.Model)] && op.Model != "" {
 			continue
@@ -84,7 +89,7 @@ func (j *judge) node(n *Node) {
 	}
 }
 
-func (j *judge) operation(n *Node, op Operation, say func(int, DangerKind, string, ...any)) {
+func (j *judge) operation(n *Node, op Operation, say func(int, bosman.DangerKind, string, ...any)) {
 	at := op.Model + "." + op.Field
 	switch op.Name {
 	case "RemoveField":
@@ -116,7 +121,7 @@ func (j *judge) operation(n *Node, op Operation, say func(int, DangerKind, strin
 	}
 }
 
-func (j *judge) alter(n *Node, op Operation, say func(int, DangerKind, string, ...any)) {
+func (j *judge) alter(n *Node, op Operation, say func(int, bosman.DangerKind, string, ...any)) {
 	at := op.Model + "." + op.Field
 	was, known := j.fields.before(n, op.Model, op.Field)
 	switch {
@@ -171,7 +176,7 @@ func (h history) before(n *Node, model, name string) (definition, bool) {
 			parents = append(parents, r.Name)
 		}
 		for _, p := range parents {
-			k := key{path.Dir(n.Path), p}
+			k := key{n.Space, p}
 			if next, ok := h.nodes[k]; ok && !seen[k] {
 				seen[k] = true
 				todo = append(todo, next)

@@ -6,6 +6,39 @@ import (
 	"strings"
 )
 
+var django = tool{
+	name: "django",
+	// Any Python file: an app may keep its migrations where it likes. Django
+	// skips names that begin with _ or ~.
+	claims: func(name string) bool {
+		base := path.Base(name)
+		return strings.HasSuffix(base, ".py") && base[0] != '_' && base[0] != '~' && strings.Contains(name, "/")
+	},
+	byPath: func(name string) (Node, bool) {
+		return djangoNode(name), isMigrationPath(name)
+	},
+	read: func(name, text string) []Node {
+		p := parse(text)
+		if !p.is && (!p.class || !isMigrationPath(name)) {
+			return nil
+		}
+		n := djangoNode(name)
+		n.Parents, n.Replaces, n.Before, n.Operations, n.Unknown = p.deps, p.replaces, p.before, p.ops, p.unknown
+		return []Node{n}
+	},
+	rule: rule{
+		graph: true,
+		joined: func(app, _, _ string) string {
+			return "run python3 manage.py makemigrations --merge " + app
+		},
+	},
+}
+
+func djangoNode(name string) Node {
+	dir := path.Dir(name)
+	return Node{ID: ID{App: path.Base(path.Dir(dir)), Name: strings.TrimSuffix(path.Base(name), ".py")}, Space: dir}
+}
+
 // parsed is what a file says, whatever its path.
 type parsed struct {
 	class    bool // it holds a class Migration
@@ -290,12 +323,4 @@ func field(v value) definition {
 // isMigrationPath says whether a path is one where Django looks by default.
 func isMigrationPath(name string) bool {
 	return path.Base(path.Dir(name)) == "migrations" && path.Base(name) != "__init__.py"
-}
-
-func label(name string, labels map[string]string) string {
-	dir := path.Dir(name)
-	if l, ok := labels[dir]; ok {
-		return l
-	}
-	return path.Base(path.Dir(dir))
 }

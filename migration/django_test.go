@@ -12,10 +12,19 @@ import (
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
+func scannerOf(t testing.TB, opt Options) *Scanner {
+	t.Helper()
+	s, err := NewScanner(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func scanText(t *testing.T, name, text string) *Node {
 	t.Helper()
 	r := &trees{commits: map[string]map[string]string{"x": {name: text}}}
-	nodes, err := NewScanner(Options{}).Scan(t.Context(), r, "x")
+	nodes, err := scannerOf(t, Options{}).Scan(t.Context(), r, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +118,7 @@ func TestWhereMigrationsAre(t *testing.T) {
 		}
 	}
 	r := &trees{commits: map[string]map[string]string{"x": {"a/shop/migrations/0001.py": mig(), "b/shop/migrations/0001.py": mig()}}}
-	nodes, err := NewScanner(Options{Root: "./a/", Labels: map[string]string{"a/shop/migrations": "store"}}).Scan(t.Context(), r, "x")
+	nodes, err := scannerOf(t, Options{Root: "./a/", Labels: map[string]string{"a/shop/migrations": "store"}}).Scan(t.Context(), r, "x")
 	if err != nil || len(nodes) != 1 || nodes[0].String() != "store.0001" {
 		t.Fatalf("nodes %v, %v", nodes, err)
 	}
@@ -124,7 +133,7 @@ func TestDangers(t *testing.T) {
 		}
 		r.commits["x"][at(name)] = string(text)
 	}
-	nodes, err := NewScanner(Options{}).Scan(t.Context(), r, "x")
+	nodes, err := scannerOf(t, Options{}).Scan(t.Context(), r, "x")
 	if err != nil || len(nodes) != 2 {
 		t.Fatalf("%v, %v", nodes, err)
 	}
@@ -199,7 +208,7 @@ func TestDjangoItself(t *testing.T) {
 			}
 			files["shop/migrations/"+filepath.Base(f)] = string(text)
 		}
-		nodes, err := NewScanner(Options{}).Scan(t.Context(), &trees{commits: map[string]map[string]string{"x": files}}, "x")
+		nodes, err := scannerOf(t, Options{}).Scan(t.Context(), &trees{commits: map[string]map[string]string{"x": files}}, "x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +271,7 @@ func FuzzParse(f *testing.F) {
 		if !p.class && (len(p.deps) > 0 || len(p.ops) > 0) {
 			t.Fatal("dependencies without a class")
 		}
-		n := Node{ID: ID{"shop", "x"}, Path: at("x"), Parents: p.deps, Replaces: p.replaces, Before: p.before, Operations: p.ops, Unknown: p.unknown}
+		n := Node{Tool: "django", ID: ID{"shop", "x"}, Space: "shop/migrations", Path: at("x"), Parents: p.deps, Replaces: p.replaces, Before: p.before, Operations: p.ops, Unknown: p.unknown}
 		Dangers(Nodes{n}, Nodes{n})
 		Collisions(Nodes{n}, map[int]Delta{1: {Added: Nodes{n}}, 2: {Added: Nodes{n}}})
 	})

@@ -1,7 +1,8 @@
 // Package migration finds collisions and dangers of database migrations
-// before a merge, from git trees alone: it reads Django's migration files as
-// text and runs no code of the application. What is not written as a literal
-// is reported as unknown, never as fine.
+// before a merge, from git trees alone: it reads the files of Django, Alembic,
+// Rails, Prisma, Laravel, Flyway, goose, golang-migrate and Liquibase as texts
+// and runs no code of the application. What is not written as a literal is
+// reported as unknown, never as fine.
 //
 // It must not know git, changes or builds: callers hand in a Reader and
 // numbers.
@@ -10,6 +11,7 @@ package migration
 import (
 	"context"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -28,22 +30,52 @@ type Reader interface {
 	Blobs(ctx context.Context, blobs []string) (map[string][]byte, error)
 }
 
-// ID names a migration as Django does: the app's label and the file's name.
+// ID names a migration: the folder or app it belongs to and its own name, as
+// the tool says it.
 type ID struct{ App, Name string }
 
 // String gives "shop.0007_order".
-func (id ID) String() string { return id.App + "." + id.Name }
+func (id ID) String() string {
+	if id.App == "" {
+		return id.Name
+	}
+	return id.App + "." + id.Name
+}
 
 // Node is one migration.
 type Node struct {
 	ID
+	Tool       string // "django"
+	Space      string // within which names and versions are unique
+	Shown      string // what people call it, where that is not Name
+	Number     string // its version as it is written: "0008"; "" without
 	Path       string
-	Blob       string
-	Parents    []ID // dependencies, also on other apps
-	Replaces   []ID // a squashed migration stands for these
-	Before     []ID // run_before
+	Blob       string // of the file; of a changeset, a sum of its text
+	Parents    []ID   // dependencies, also on other apps
+	Replaces   []ID   // a squashed migration stands for these
+	Before     []ID   // run_before
 	Operations []Operation
+	Tables     []string // that it changes, as far as they are literal; not for Django
+	Repeatable bool     // run again whenever it changes (Flyway)
 	Unknown    []string // what could not be read, one phrase each
+
+	version  version
+	findings []finding
+	creates  []string
+}
+
+func (n *Node) shown() string {
+	if n.Shown != "" {
+		return n.Shown
+	}
+	return n.Name
+}
+
+func (n *Node) rule() rule {
+	if t := toolOf(n.Tool); t != nil {
+		return t.rule
+	}
+	return rule{}
 }
 
 // Operation is one operation of a migration, as far as it is literal.
@@ -63,35 +95,58 @@ type Nodes []Node
 
 // Delta is what a change does to the migrations since it left main.
 type Delta struct {
+	Called  string   // "PR 12"; "": "c12"
 	Added   Nodes    // new or modified
 	Deleted []string // paths, of whatever files
+	Missed  Nodes    // what main got since; only where the tool goes by tables
 }
 
 // Options say where migrations are.
 type Options struct {
 	Root   string            // only files below this folder; "" or "." is all
-	Labels map[string]string // folder of migrations → app label, where it is not the folder's parent
+	Tool   string            // only this tool's; "" is all, "none" is none
+	Labels map[string]string // folder of Django's migrations → app label, where it is not the folder's parent
 }
 
-// Scanner reads migrations. It remembers files by blob, so that fifty changes
-// cost no more than what is new in each. Many goroutines may use one.
+// Scanner reads migrations. It remembers files by path and blob, and changes
+// by their two commits, so that fifty changes cost no more than what is new in
+// each. Many goroutines may use one.
 type Scanner struct {
-	opt Options
+	opt   Options
+	tools []*tool
 
-	mu    sync.Mutex
-	known map[string]*parsed
+	mu     sync.Mutex
+	known  map[file][]Node
+	deltas map[[2]string]Delta
 }
 
-const maxKnown = 50_000
+type file struct{ path, blob string }
 
-// NewScanner makes a Scanner.
-func NewScanner(opt Options) *Scanner {
+const (
+	maxKnown  = 50_000
+	maxDeltas = 2_000
+)
+
+// NewScanner makes a Scanner; KindInvalid for a tool that does not exist.
+func NewScanner(opt Options) (*Scanner, error) {
 	opt.Root = strings.Trim(path.Clean("/"+opt.Root), "/")
-	return &Scanner{opt: opt, known: map[string]*parsed{}}
+	s := &Scanner{opt: opt, tools: tools, known: map[file][]Node{}, deltas: map[[2]string]Delta{}}
+	switch t := toolOf(opt.Tool); {
+	case opt.Tool == "none":
+		s.tools = nil
+	case t != nil:
+		s.tools = []*tool{t}
+	case opt.Tool != "":
+		return nil, bosman.Invalid("%q is no tool for migrations", opt.Tool).WithNext("take one of " + strings.Join(Tools(), ", ") + " or none")
+	}
+	return s, nil
 }
 
 // Scan gives the migrations of a commit.
 func (s *Scanner) Scan(ctx context.Context, r Reader, commit string) (Nodes, error) {
+	if len(s.tools) == 0 {
+		return nil, nil
+	}
 	files, err := r.Files(ctx, commit)
 	if err != nil {
 		return nil, err
@@ -99,90 +154,113 @@ func (s *Scanner) Scan(ctx context.Context, r Reader, commit string) (Nodes, err
 	return s.nodes(ctx, r, files)
 }
 
-// Delta gives what head changed since it left main.
+// Delta gives what head changed since it left main. Both are best given as
+// full commits: what was found for them is remembered.
 func (s *Scanner) Delta(ctx context.Context, r Reader, main, head string) (Delta, error) {
+	if len(s.tools) == 0 {
+		return Delta{}, nil
+	}
+	pair := [2]string{main, head}
+	remember := len(main) >= 40 && len(head) >= 40
+	s.mu.Lock()
+	d, ok := s.deltas[pair]
+	s.mu.Unlock()
+	if ok {
+		return d, nil
+	}
 	files, deleted, err := r.ChangedBlobs(ctx, main, head)
 	if err != nil {
-		return Delta{}, err
+		return d, err
 	}
-	added, err := s.nodes(ctx, r, files)
-	return Delta{Added: added, Deleted: deleted}, err
+	d.Deleted = deleted
+	if d.Added, err = s.nodes(ctx, r, files); err != nil {
+		return d, err
+	}
+	if slices.ContainsFunc(d.Added, func(n Node) bool { return n.rule().tables && len(n.Tables) > 0 }) {
+		missed, _, err := r.ChangedBlobs(ctx, head, main)
+		if err != nil {
+			return d, err
+		}
+		if d.Missed, err = s.nodes(ctx, r, missed); err != nil {
+			return d, err
+		}
+	}
+	if remember {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.deltas) >= maxDeltas {
+			clear(s.deltas)
+		}
+		s.deltas[pair] = d
+	}
+	return d, nil
 }
 
 func (s *Scanner) nodes(ctx context.Context, r Reader, files map[string]string) (Nodes, error) {
 	var wanted []string
+	var fresh []file
+	var nodes Nodes
 	s.mu.Lock()
 	if len(s.known) > maxKnown {
-		s.known = map[string]*parsed{}
+		clear(s.known)
 	}
-	found := map[string]*parsed{}
 	for name, blob := range files {
 		if !s.candidate(name) {
 			continue
 		}
-		if p, ok := s.known[blob]; ok {
-			found[blob] = p
-		} else {
-			found[blob] = nil
-			wanted = append(wanted, blob)
+		f := file{name, blob}
+		if known, ok := s.known[f]; ok {
+			nodes = append(nodes, known...)
+			continue
 		}
+		fresh, wanted = append(fresh, f), append(wanted, blob)
 	}
 	s.mu.Unlock()
-	if len(wanted) > 0 {
-		sort.Strings(wanted)
-		texts, err := r.Blobs(ctx, wanted)
+	if len(fresh) > 0 {
+		slices.Sort(wanted)
+		texts, err := r.Blobs(ctx, slices.Compact(wanted))
 		if err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		for blob, text := range texts {
-			found[blob] = parse(string(text))
-			s.known[blob] = found[blob]
+		for _, f := range fresh {
+			text, readable := texts[f.blob]
+			found := readFile(s.tools, f.path, string(text), readable)
+			for i := range found {
+				if found[i].Blob == "" {
+					found[i].Blob = f.blob
+				}
+				if l, ok := s.opt.Labels[found[i].Space]; ok {
+					found[i].App = l
+				}
+			}
+			s.mu.Lock()
+			s.known[f] = found
+			s.mu.Unlock()
+			nodes = append(nodes, found...)
 		}
-		s.mu.Unlock()
 	}
-	var nodes Nodes
-	for name, blob := range files {
-		if !s.candidate(name) {
-			continue
-		}
-		p := found[blob]
-		if p == nil { // too big to be read
-			p = &parsed{class: true, unknown: []string{"the file cannot be read"}}
-		}
-		if !p.is && (!p.class || !isMigrationPath(name)) {
-			continue
-		}
-		nodes = append(nodes, Node{
-			ID:   ID{App: label(name, s.opt.Labels), Name: strings.TrimSuffix(path.Base(name), ".py")},
-			Path: name, Blob: blob, Parents: p.deps, Replaces: p.replaces, Before: p.before, Operations: p.ops, Unknown: p.unknown,
-		})
-	}
-	sort.Slice(nodes, func(i, j int) bool { return nodes[i].Path < nodes[j].Path })
+	sort.SliceStable(nodes, func(i, j int) bool { return nodes[i].Path < nodes[j].Path })
 	return nodes, nil
 }
 
-// candidate says whether a file may be a migration: any Python file, since
-// an app may keep them where it likes. Django skips names that begin with _
-// or ~.
+// candidate says whether a file may hold migrations.
 func (s *Scanner) candidate(name string) bool {
 	if s.opt.Root != "" && !strings.HasPrefix(name, s.opt.Root+"/") {
 		return false
 	}
-	base := path.Base(name)
-	return strings.HasSuffix(base, ".py") && base[0] != '_' && base[0] != '~' && strings.Contains(name, "/")
+	return slices.ContainsFunc(s.tools, func(t *tool) bool { return t.claims(name) })
 }
 
 // Added gives the migrations of after that before does not have, or has with
 // other content: what going from one release to the next runs.
 func Added(before, after Nodes) Nodes {
-	had := make(map[string]string, len(before))
+	had := make(map[[2]string]string, len(before))
 	for _, n := range before {
-		had[n.Path] = n.Blob
+		had[[2]string{n.Path, n.Name}] = n.Blob
 	}
 	var added Nodes
 	for _, n := range after {
-		if had[n.Path] != n.Blob {
+		if had[[2]string{n.Path, n.Name}] != n.Blob {
 			added = append(added, n)
 		}
 	}

@@ -116,7 +116,7 @@ var shop = tree{
 func collide(t *testing.T, main tree, heads map[int]tree) map[int][]Collision {
 	t.Helper()
 	r := &trees{commits: map[string]map[string]string{"base": shop, "main": main}}
-	s := NewScanner(Options{})
+	s := scannerOf(t, Options{})
 	nodes, err := s.Scan(t.Context(), r, "main")
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +286,7 @@ func TestSquashInTheChange(t *testing.T) {
 
 func TestRememberedByBlob(t *testing.T) {
 	r := &trees{commits: map[string]map[string]string{"base": shop, "main": shop, "c1": with(shop, tree{at("0004_a"): mig("0003_y")})}}
-	s := NewScanner(Options{})
+	s := scannerOf(t, Options{})
 	for range 3 {
 		if _, err := s.Scan(t.Context(), r, "main"); err != nil {
 			t.Fatal(err)
@@ -320,7 +320,7 @@ func BenchmarkCollisions(b *testing.B) {
 			fmt.Sprintf("a%d/migrations/0051_%d.py", (c+1)%10, c): mig(fmt.Sprintf("a%d.0050", (c+1)%10)),
 		})
 	}
-	s := NewScanner(Options{})
+	s := scannerOf(b, Options{})
 	b.ResetTimer()
 	for b.Loop() {
 		nodes, err := s.Scan(b.Context(), r, "main")

@@ -13,7 +13,6 @@ import (
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/manifest"
-	"github.com/bosman-cd/bosman/migration"
 	"github.com/bosman-cd/bosman/source"
 )
 
@@ -129,54 +128,4 @@ func databaseEnv(d bosman.Database) []string {
 		}
 	}
 	return out
-}
-
-// migrations compares the migrations of open changes.
-type migrations struct {
-	repos   *source.Repos
-	scanner *migration.Scanner
-}
-
-// Compare gives collisions and dangers by the number of the change.
-func (m migrations) Compare(ctx context.Context, app bosman.App, open []bosman.Change) (map[int]helm.Hazards, error) {
-	repo, err := m.repos.Open(app.Name)
-	if err != nil {
-		return nil, err
-	}
-	main, err := m.scanner.Scan(ctx, repo, "refs/heads/"+app.MainBranch)
-	if err != nil {
-		return nil, err
-	}
-	deltas := map[int]migration.Delta{}
-	for _, c := range open {
-		if c.Trust != bosman.TrustTeam {
-			continue
-		}
-		d, err := m.scanner.Delta(ctx, repo, "refs/heads/"+app.MainBranch, c.Head)
-		if err != nil {
-			return nil, err
-		}
-		deltas[c.Number] = d
-	}
-	out := map[int]helm.Hazards{}
-	for n, list := range migration.Collisions(main, deltas) {
-		h := out[n]
-		for _, c := range list {
-			h.Hazards = append(h.Hazards, c.String())
-			if c.Stale && h.Blocked == "" {
-				h.Blocked = c.Text
-			}
-		}
-		out[n] = h
-	}
-	for n, d := range deltas {
-		h := out[n]
-		for _, danger := range migration.Dangers(main, d.Added) {
-			h.Hazards = append(h.Hazards, danger.String())
-		}
-		if len(h.Hazards) > 0 {
-			out[n] = h
-		}
-	}
-	return out, nil
 }

@@ -1,0 +1,115 @@
+package serve
+
+import (
+	"context"
+	"sync"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/helm"
+	"github.com/bosman-cd/bosman/migration"
+	"github.com/bosman-cd/bosman/source"
+)
+
+// migrations compares the migrations of open changes and of releases.
+type migrations struct {
+	repos    *source.Repos
+	records  *records
+	manifest func(ctx context.Context, app string) (*bosman.Manifest, error)
+
+	mu       sync.Mutex
+	scanners map[string]scanner // by app
+}
+
+type scanner struct {
+	opt migration.Options
+	*migration.Scanner
+}
+
+func newMigrations(s *server) *migrations {
+	return &migrations{
+		repos: s.repos, records: s.records, scanners: map[string]scanner{},
+		manifest: func(ctx context.Context, app string) (*bosman.Manifest, error) { return s.helm.Manifest(ctx, app) },
+	}
+}
+
+// scanner gives what remembers an app's migrations. What main's bosman.yaml
+// says of them holds; one that cannot be read leaves it to the texts.
+func (m *migrations) scanner(ctx context.Context, app string) (*migration.Scanner, error) {
+	var opt migration.Options
+	if file, err := m.manifest(ctx, app); err == nil && file != nil {
+		opt.Tool = file.Migration.Tool
+		if file.Root != "." {
+			opt.Root = file.Root
+		}
+	} else if err != nil && bosman.KindOf(err) != bosman.KindInvalid {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known, ok := m.scanners[app]; ok && known.opt.Tool == opt.Tool && known.opt.Root == opt.Root {
+		return known.Scanner, nil
+	}
+	s, err := migration.NewScanner(opt)
+	if err != nil {
+		return nil, err
+	}
+	m.scanners[app] = scanner{opt, s}
+	return s, nil
+}
+
+// Compare gives collisions and dangers by the number of the change.
+func (m *migrations) Compare(ctx context.Context, app bosman.App, open []bosman.Change) (map[int]helm.Hazards, error) {
+	repo, err := m.repos.Open(app.Name)
+	if err != nil {
+		return nil, err
+	}
+	scanner, err := m.scanner(ctx, app.Name)
+	if err != nil {
+		return nil, err
+	}
+	head, err := repo.Resolve(ctx, "refs/heads/"+app.MainBranch)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return nil, nil // nothing to compare with
+	}
+	if err != nil {
+		return nil, err
+	}
+	main, err := scanner.Scan(ctx, repo, head)
+	if err != nil {
+		return nil, err
+	}
+	deltas := map[int]migration.Delta{}
+	for _, c := range open {
+		if c.Trust != bosman.TrustTeam {
+			continue
+		}
+		d, err := scanner.Delta(ctx, repo, head, c.Head)
+		if err != nil {
+			return nil, err
+		}
+		d.Called = c.Called()
+		deltas[c.Number] = d
+	}
+	out := map[int]helm.Hazards{}
+	collisions := migration.Collisions(main, deltas)
+	for n, d := range deltas {
+		var h helm.Hazards
+		for _, node := range d.Added {
+			h.Migrations = append(h.Migrations, node.String())
+		}
+		for _, c := range collisions[n] {
+			h.Collisions = append(h.Collisions, bosman.Collision{With: c.With, Blocks: c.Stale, Text: c.Text, Fix: c.Fix})
+			h.Hazards = append(h.Hazards, c.String())
+			if c.Stale && h.Blocked == "" {
+				h.Blocked = c.Text
+			}
+		}
+		for _, danger := range migration.Dangers(main, d.Added) {
+			h.Hazards = append(h.Hazards, danger.String())
+		}
+		if len(h.Hazards)+len(h.Migrations) > 0 {
+			out[n] = h
+		}
+	}
+	return out, nil
+}
