@@ -115,7 +115,7 @@ func (c *Cluster) settle() error {
 	if c.Name == "" {
 		c.Name = string(c.Profile)
 	}
-	if c.Profile != Main && c.Profile != Scratch {
+	if c.Profile != Main && c.Profile != Scratch && c.Profile != Solo {
 		return bosman.Invalid("database cluster %s has no profile %q", c.Name, c.Profile)
 	}
 	if c.Port == 0 {
@@ -198,6 +198,9 @@ func (c *Cluster) own(dir string, mode fs.FileMode) error {
 }
 
 func (c *Cluster) loadSecret() error {
+	if c.Profile == Solo && c.secret != "" {
+		return nil // it was told
+	}
 	path := filepath.Join(c.Dir, "secret")
 	b, err := os.ReadFile(path)
 	switch {

@@ -227,8 +227,11 @@ func (c *Cluster) initdb(ctx context.Context) error {
 		"-D", partial, "-U", superuser, "--pwfile", pw, "--auth=scram-sha-256",
 		"--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
 	}
-	if c.Profile == Scratch {
+	if c.Profile != Main {
 		args = append(args, "--no-sync")
+	}
+	if c.Profile == Solo {
+		args = append(args, "--wal-segsize=4")
 	}
 	out, err := c.asOwner(ctx, "initdb", args...)
 	if ctx.Err() != nil {
@@ -275,6 +278,9 @@ func (c *Cluster) settings() [][2]string {
 		{"track_counts", "on"},
 		{"dynamic_shared_memory_type", "posix"},
 	}
+	if c.Profile == Solo {
+		return append(s, soloSettings()...) // the last one counts
+	}
 	if c.Profile == Scratch {
 		return append(s, [][2]string{
 			{"shared_buffers", "48MB"},
@@ -318,6 +324,9 @@ func (c *Cluster) configure() error {
 		"local sameuser all scram-sha-256\n"
 	for name, text := range map[string]string{"postgresql.conf": conf.String(), "pg_hba.conf": hba} {
 		path := filepath.Join(c.dataDir(), name)
+		if have, err := os.ReadFile(path); err == nil && string(have) == text {
+			continue
+		}
 		if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
 			return ioError("configure database cluster "+c.Name, c.Dir, err)
 		}
@@ -439,7 +448,7 @@ func (c *Cluster) removeStale() error {
 // lost says whether the scratch cluster did not stop cleanly before the host
 // did: without fsync its files cannot be trusted then.
 func (c *Cluster) lost() bool {
-	if c.Profile != Scratch {
+	if c.Profile == Main {
 		return false
 	}
 	was, err := os.ReadFile(filepath.Join(c.Dir, "boot"))

@@ -1,0 +1,291 @@
+package clone
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// Engine drives the copies of one app, each on a server of its own.
+type Engine struct {
+	host    *Host
+	app     string
+	sources []*postgres.Cluster
+	face    *postgres.Engine // describes databases; it has no server
+	log     *slog.Logger
+	now     func() time.Time
+}
+
+var (
+	_ database.Engine          = (*Engine)(nil)
+	_ database.Checker         = (*Engine)(nil)
+	_ database.Refresher       = (*Engine)(nil)
+	_ database.ActivityCounter = (*Engine)(nil)
+)
+
+// Engine drives the copies of app. Databases on the clusters in sources, which
+// must have been ensured, can be copied. The host must have been opened.
+func (h *Host) Engine(app string, sources ...*postgres.Cluster) (*Engine, error) {
+	e := &Engine{host: h, app: app, sources: sources, log: h.Log.With("app", app, "cluster", Cluster), now: time.Now}
+	var err error
+	e.face, err = e.inner(filepath.Join(h.Dir, app, "none"))
+	return e, err
+}
+
+// describe gives how an instance reaches the database of a name.
+func (e *Engine) describe(name string) bosman.Database {
+	d := e.face.Describe(name)
+	d.Host = e.host.at(e.app, name)
+	return d
+}
+
+// entryOf gives the entry of one of the databases here.
+func (e *Engine) entryOf(d bosman.Database) (entry, error) {
+	x, err := e.host.read(e.app)
+	if err != nil {
+		return entry{}, err
+	}
+	for _, en := range x.Entries {
+		if d.Cluster == Cluster && e.face.Describe(en.Name).Name == d.Name {
+			return en, nil
+		}
+	}
+	return entry{}, bosman.NotFound("there is no database %s among the copies of %s", d.Name, e.app)
+}
+
+// Create implements database.Engine.
+func (e *Engine) Create(ctx context.Context, name string) (bosman.Database, error) {
+	return e.fresh(ctx, name, func(in *postgres.Engine) (bosman.CopyInfo, error) {
+		_, err := in.Create(ctx, name)
+		return bosman.CopyInfo{}, err
+	})
+}
+
+// Restore implements database.Engine.
+func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database, error) {
+	return e.fresh(ctx, name, func(in *postgres.Engine) (info bosman.CopyInfo, err error) {
+		if _, err = in.Restore(ctx, dir, name); err != nil {
+			return info, err
+		}
+		all, err := in.List(ctx)
+		if err == nil && len(all) == 1 {
+			info = all[0].Copy
+		}
+		return info, err
+	})
+}
+
+// fresh makes a server that begins empty and lets fill make the database name
+// on it.
+func (e *Engine) fresh(ctx context.Context, name string, fill func(*postgres.Engine) (bosman.CopyInfo, error)) (bosman.Database, error) {
+	d, release, err := e.begin(ctx, name)
+	if err != nil {
+		return d, err
+	}
+	defer release()
+	data, err := e.host.empty(ctx)
+	if err != nil {
+		return d, err
+	}
+	dir, _, err := e.plant(ctx, data, "servers")
+	if err != nil {
+		return d, err
+	}
+	x := entry{ID: filepath.Base(dir), Name: name}
+	if _, err := e.host.start(ctx, dir, working...); err != nil {
+		return d, e.host.discard(ctx, dir, err)
+	}
+	in, err := e.inner(dir)
+	if err == nil {
+		x.Copy, err = fill(in)
+	}
+	if err == nil {
+		err = faults.Point("clone.filled")
+	}
+	if err != nil {
+		return d, e.host.discard(ctx, dir, err)
+	}
+	return d, e.enter(ctx, x, dir)
+}
+
+// begin checks that a name is free and reserves it.
+func (e *Engine) begin(ctx context.Context, name string) (d bosman.Database, release func(), err error) {
+	if err := database.CheckName(name); err != nil {
+		return d, nil, err
+	}
+	if release, err = e.host.claim(ctx, e.app, name); err != nil {
+		return d, nil, err
+	}
+	d = e.describe(name)
+	x, err := e.host.read(e.app)
+	if err == nil && x.find(name) != nil {
+		err = bosman.Conflict("the database %s exists already", d.Name).WithKept("it is untouched")
+	}
+	if err != nil {
+		release()
+		return d, nil, err
+	}
+	return d, release, nil
+}
+
+// enter shows a server that is complete.
+func (e *Engine) enter(ctx context.Context, x entry, dir string) error {
+	err := e.host.link(e.app, x.Name, x.ID)
+	if err == nil {
+		err = e.host.update(e.app, func(all *index) error {
+			all.Entries = append(all.Entries, x)
+			delete(all.Lost, x.Name)
+			return nil
+		})
+	}
+	if err != nil {
+		return e.host.discard(ctx, dir, err)
+	}
+	return faults.Point("clone.entered")
+}
+
+// Drop implements database.Engine.
+func (e *Engine) Drop(ctx context.Context, d bosman.Database) error {
+	x, err := e.entryOf(d)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	release, err := e.host.claim(ctx, e.app, x.Name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if x.Golden != nil {
+		e.host.goldens.Lock() // after the copies under way
+		defer e.host.goldens.Unlock()
+	}
+	if err := e.host.update(e.app, func(all *index) error { all.remove(x.ID); return nil }); err != nil {
+		return err
+	}
+	if err := faults.Point("clone.dropped"); err != nil {
+		return err
+	}
+	if err := e.host.unlink(e.app, x.Name, x.ID); err != nil {
+		return err
+	}
+	return e.host.discard(ctx, e.folder(x), nil)
+}
+
+// Find implements database.Engine.
+func (e *Engine) Find(_ context.Context, name string) (bosman.Database, error) {
+	if err := database.CheckName(name); err != nil {
+		return bosman.Database{}, err
+	}
+	d := e.describe(name)
+	x, err := e.host.read(e.app)
+	if err != nil || x.find(name) != nil {
+		return d, err
+	}
+	if at, lost := x.Lost[name]; lost {
+		return d, bosman.NotFound("the copy of %s was lost when the host stopped without warning (found %s)", name, at.UTC().Format("2006-01-02 15:04 UTC")).
+			WithNext("take a fresh copy: bosman reset " + name)
+	}
+	return d, bosman.NotFound("there is no database %s among the copies of %s", d.Name, e.app)
+}
+
+// List implements database.Engine. Bytes are those of the files, shared ones
+// included.
+func (e *Engine) List(context.Context) ([]database.Entry, error) {
+	x, err := e.host.read(e.app)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]database.Entry, 0, len(x.Entries))
+	for _, en := range x.Entries {
+		one := database.Entry{Database: e.describe(en.Name), Name: en.Name, KeptAt: en.KeptAt, Golden: en.Golden != nil, Bytes: en.Copy.Bytes, Copy: en.Copy}
+		if en.Golden == nil {
+			one.Bytes = bytesOf(filepath.Join(e.folder(en), "data", "base"))
+		} else {
+			one.Database.Password = "" // nobody connects to it
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// bytesOf adds up the files below dir; what goes meanwhile does not count.
+func bytesOf(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { // a server's files come and go
+		if err != nil || !d.Type().IsRegular() {
+			return nil //nolint:nilerr // as said
+		}
+		if info, err := d.Info(); err == nil {
+			n += info.Size()
+		}
+		return nil
+	})
+	return n
+}
+
+// Backup implements database.Engine.
+func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (info database.BackupInfo, err error) {
+	in, back, err := e.driver(ctx, d)
+	if err != nil {
+		return info, err
+	}
+	defer back()
+	return in.Backup(ctx, d, dir)
+}
+
+// Inspect implements database.Engine.
+func (e *Engine) Inspect(ctx context.Context, d bosman.Database) (got database.Inspection, err error) {
+	in, back, err := e.driver(ctx, d)
+	if err != nil {
+		return got, err
+	}
+	defer back()
+	return in.Inspect(ctx, d)
+}
+
+// Schema is Inspect without counting rows.
+func (e *Engine) Schema(ctx context.Context, d bosman.Database) (s database.Schema, err error) {
+	in, back, err := e.driver(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	defer back()
+	return in.Schema(ctx, d)
+}
+
+// Check implements database.Checker.
+func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
+	in, back, err := e.driver(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer back()
+	return in.Check(ctx, d)
+}
+
+// Activity implements database.ActivityCounter.
+func (e *Engine) Activity(ctx context.Context, d bosman.Database) (map[string]int64, error) {
+	in, back, err := e.driver(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer back()
+	return in.Activity(ctx, d)
+}
+
+// driver gives what drives d: its own server, or a source's.
+func (e *Engine) driver(ctx context.Context, d bosman.Database) (in *postgres.Engine, back func(), err error) {
+	if d.Cluster == Cluster {
+		return e.borrow(ctx, d)
+	}
+	return e.face, func() {}, nil // which says so if it is none of the sources
+}

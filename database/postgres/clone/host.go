@@ -1,0 +1,334 @@
+// Package clone gives each copy of a PostgreSQL database a small server of its
+// own, made by sharing the blocks of a cleanly stopped golden cluster: the time
+// of a copy follows the number of files, not their size, and what a copy does
+// not change takes no room. Live and staging are never copied so: the golden
+// cluster is filled by a dump, which leaves them in use.
+//
+// All here is throw-away: servers run without fsync, and a copy whose host
+// stopped without warning is dropped.
+//
+// It must not know apps beyond their names, nor plans, permissions or
+// processes.
+package clone
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/database/storage"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+)
+
+// Cluster is what bosman.Database.Cluster says of a database here.
+const Cluster = "clone"
+
+// Host keeps the servers of all apps below one folder, whose file system lets
+// files share blocks:
+//
+//	secret                    what passwords are derived from
+//	empty/15/data             an empty cluster, stopped: what others begin as
+//	APP/index.json            what there is; what it does not name is half made
+//	APP/servers/ID/           data, log
+//	APP/goldens/ID/data       a golden copy, stopped
+//
+// Sockets are in a folder of each server; an instance comes to its own by a
+// symbolic link, which a swap turns over.
+type Host struct {
+	Dir string // absolute
+	Log *slog.Logger
+	// Golden, if set, is called with each golden copy of app before it is used
+	// for copies: to mask what is in it. An error discards the copy.
+	Golden func(ctx context.Context, app string, d bosman.Database) error
+
+	secret string
+	socks  string // folder of sockets, short
+
+	mu      sync.Mutex // guards what follows, and the index files
+	working map[string]bool
+	bins    map[string]string // folder of the programs by the version of the data
+	goldens sync.RWMutex // held for reading while one is copied, for writing while generations go
+	empties sync.Mutex   // one empty cluster is made at a time
+}
+
+// Open makes the folders and reads the secret. KindUnavailable if the file
+// system of Dir cannot share blocks.
+func (h *Host) Open() error {
+	if h.Log == nil {
+		h.Log = slog.New(slog.DiscardHandler)
+	}
+	if !filepath.IsAbs(h.Dir) {
+		return bosman.Invalid("the folder %q for copies is not absolute", h.Dir)
+	}
+	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+		return diskError("make the folder for copies", h.Dir, err)
+	}
+	a, err := storage.Probe(h.Dir)
+	if err != nil {
+		return err
+	}
+	if !a.Reflink {
+		return bosman.Unavailable("copies cannot be made by sharing blocks in %s: %s", h.Dir, a.Why).
+			WithNext("make storage that can: bosman storage prepare")
+	}
+	h.socks = filepath.Join(h.Dir, "s")
+	if len(h.socks) > maxSocks {
+		sum := sha256.Sum256([]byte(h.Dir))
+		h.socks = filepath.Join("/run/bosman", hex.EncodeToString(sum[:6]))
+		if os.Geteuid() != 0 {
+			h.socks = filepath.Join(os.TempDir(), "bosman-"+hex.EncodeToString(sum[:6]))
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(h.socks, "at"), 0o755); err != nil {
+		return diskError("make the folder for sockets", h.socks, err)
+	}
+	if h.working == nil {
+		h.working, h.bins = map[string]bool{}, map[string]string{}
+	}
+	return h.loadSecret()
+}
+
+// maxSocks leaves room for "/at/0123456789ab/.s.PGSQL.5432.lock" within 108
+// bytes.
+const maxSocks = 64
+
+func (h *Host) loadSecret() error {
+	path := filepath.Join(h.Dir, "secret")
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) >= 32 {
+		h.secret = strings.TrimSpace(string(b))
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError("read the password of copies", h.Dir, err)
+	}
+	h.secret = rand.Text() + rand.Text()
+	return diskError("write the password of copies", h.Dir, atomicfile.Write(path, []byte(h.secret+"\n"), 0o600))
+}
+
+// entry is one server, or one golden copy.
+type entry struct {
+	ID     string          `json:"id"`   // its folder
+	Name   string          `json:"name"` // the engine's: "testing-anna__next"
+	KeptAt time.Time       `json:"kept_at,omitzero"`
+	Parked bool            `json:"parked,omitempty"` // stopped on purpose
+	Copy   bosman.CopyInfo `json:"copy,omitzero"`
+	Golden *golden         `json:"golden,omitempty"`
+}
+
+// golden is what more is known of a golden copy.
+type golden struct {
+	Source string        `json:"source"` // cluster/database
+	Mark   postgres.Mark `json:"mark"`   // of the source when it was taken
+}
+
+// index is all that an app has here. A server that it does not name is half
+// made, or dropped.
+type index struct {
+	Entries []entry              `json:"entries"`
+	Lost    map[string]time.Time `json:"lost,omitempty"` // instances whose copy went with the host
+}
+
+// find gives the entry of an engine's name.
+func (x *index) find(name string) *entry {
+	for i := range x.Entries {
+		if x.Entries[i].Name == name {
+			return &x.Entries[i]
+		}
+	}
+	return nil
+}
+
+func (x *index) remove(id string) {
+	for i := range x.Entries {
+		if x.Entries[i].ID == id {
+			x.Entries = append(x.Entries[:i], x.Entries[i+1:]...)
+			return
+		}
+	}
+}
+
+func (h *Host) indexPath(app string) string { return filepath.Join(h.Dir, app, "index.json") }
+
+// read gives the index of an app.
+func (h *Host) read(app string) (index, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.readLocked(app)
+}
+
+func (h *Host) readLocked(app string) (index, error) {
+	var x index
+	b, err := os.ReadFile(h.indexPath(app))
+	if errors.Is(err, fs.ErrNotExist) {
+		return x, nil
+	}
+	if err != nil {
+		return x, diskError("read the list of copies", h.Dir, err)
+	}
+	if err := json.Unmarshal(b, &x); err != nil {
+		return x, bosman.Conflict("the list of copies %s is damaged", h.indexPath(app)).
+			WithKept("the copies are untouched").WithNext("move it away: Bosman makes new copies then").Because(err)
+	}
+	return x, nil
+}
+
+// update changes the index of an app in one step.
+func (h *Host) update(app string, change func(*index) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	x, err := h.readLocked(app)
+	if err != nil {
+		return err
+	}
+	if err := change(&x); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(x, "", " ")
+	if err != nil {
+		return err
+	}
+	return diskError("note what copies there are", h.Dir, atomicfile.Write(h.indexPath(app), append(b, '\n'), 0o600))
+}
+
+// claim reserves names of an app for one caller.
+func (h *Host) claim(ctx context.Context, app string, names ...string) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range names {
+		if h.working[app+"/"+n] {
+			return nil, bosman.Busy("the database %s of %s is being worked on", n, app).WithNext("wait until that has ended")
+		}
+	}
+	for _, n := range names {
+		h.working[app+"/"+n] = true
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, n := range names {
+			delete(h.working, app+"/"+n)
+		}
+	}, nil
+}
+
+// wait is claim that waits for whoever holds the name.
+func (h *Host) wait(ctx context.Context, app, name string) (release func(), err error) {
+	for {
+		release, err = h.claim(ctx, app, name)
+		if bosman.KindOf(err) != bosman.KindBusy {
+			return release, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// apps gives the apps that have something here.
+func (h *Host) apps() ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(h.Dir, "*", "index.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, f := range found {
+		out = append(out, filepath.Base(filepath.Dir(f)))
+	}
+	return out, nil
+}
+
+// server describes the server in a folder.
+func (h *Host) server(dir string) *postgres.Cluster {
+	c := postgres.NewSolo(Cluster, dir, filepath.Join(h.socks, filepath.Base(dir)), h.secret, h.Log)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.BinDir = h.bins[versionIn(dir)]
+	return c
+}
+
+// start starts the server in a folder unless it runs. Where its programs are
+// is looked up once for each version.
+func (h *Host) start(ctx context.Context, dir string, settings ...string) (started bool, err error) {
+	c := h.server(dir)
+	if started, err = c.Launch(ctx, settings...); err != nil {
+		return started, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bins[versionIn(dir)] = c.BinDir
+	return started, nil
+}
+
+// versionIn is the major version of the data in a server's folder.
+func versionIn(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "data", "PG_VERSION"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// at is the folder by which the database of an app's name is reached.
+func (h *Host) at(app, name string) string {
+	sum := sha256.Sum256([]byte(app + "/" + name))
+	return filepath.Join(h.socks, "at", hex.EncodeToString(sum[:6]))
+}
+
+// link makes a name lead to the server id.
+func (h *Host) link(app, name, id string) error {
+	at := h.at(app, name)
+	to := filepath.Join("..", id)
+	if is, err := os.Readlink(at); err == nil && is == to {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return diskError("make the folder for sockets", h.socks, err)
+	}
+	fresh := at + "." + id
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError("lead to the copy", h.socks, err)
+	}
+	if err := os.Symlink(to, fresh); err != nil {
+		return diskError("lead to the copy", h.socks, err)
+	}
+	return diskError("lead to the copy", h.socks, os.Rename(fresh, at))
+}
+
+// unlink forgets where a name leads, if it leads to id.
+func (h *Host) unlink(app, name, id string) error {
+	at := h.at(app, name)
+	if is, err := os.Readlink(at); err != nil || is != filepath.Join("..", id) {
+		return nil
+	}
+	return diskError("forget the way to a copy", h.socks, os.Remove(at))
+}
+
+// diskError makes an error of files one for people.
+func diskError(doing, dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *bosman.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return bosman.Unavailable("could not %s in %s", doing, dir).Because(err)
+}
