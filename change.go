@@ -40,9 +40,11 @@ type Change struct {
 	URL         string      `json:"url,omitempty"`       // of the pull request, "" without one
 	Trust       Trust       `json:"trust"`
 	State       ChangeState `json:"state"`
-	Conflicts   []string    `json:"conflicts,omitempty"` // files that conflict with main; nil when it merges cleanly
-	Hazards     []string    `json:"hazards,omitempty"`   // migration collisions and dangers, one sentence each
-	Blocked     string      `json:"blocked,omitempty"`   // why it must not be merged, "" if it may
+	Conflicts   []string    `json:"conflicts,omitempty"`  // files that conflict with main; nil when it merges cleanly
+	Hazards     []string    `json:"hazards,omitempty"`    // migration collisions and dangers, one sentence each
+	Blocked     string      `json:"blocked,omitempty"`    // why it must not be merged, "" if it may
+	Migrations  []string    `json:"migrations,omitempty"` // those it adds or changes: "shop.0008_order"
+	Collisions  []Collision `json:"collisions,omitempty"` // of its migrations with main's and with other changes'
 	CreatedAt   time.Time   `json:"created_at"`
 	UpdatedAt   time.Time   `json:"updated_at"`
 	MergedAt    time.Time   `json:"merged_at"`

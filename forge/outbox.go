@@ -9,10 +9,11 @@ import (
 	"github.com/bosman-cd/bosman"
 )
 
-// Item is a status that waits to be sent.
+// Item is a status or a comment that waits to be sent.
 type Item struct {
 	Status
-	Version int64 // changes whenever a newer status replaces it
+	Comment *Comment // if set, this and not the status is to be sent
+	Version int64    // changes whenever a newer one replaces it
 	Tries   int
 	Next    time.Time // not before
 }
@@ -148,7 +149,12 @@ func (o *Outbox) sleep(ctx context.Context, d time.Duration, wakeable bool) {
 func (o *Outbox) send(ctx context.Context, it Item) (pause time.Duration, err error) {
 	sctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	serr := o.host.SetStatus(sctx, it.Status)
+	var serr error
+	if it.Comment != nil {
+		serr = o.host.Comment(sctx, *it.Comment)
+	} else {
+		serr = o.host.SetStatus(sctx, it.Status)
+	}
 	if serr == nil {
 		return 0, o.store.Done(ctx, it)
 	}

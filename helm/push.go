@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -239,17 +239,23 @@ func (h *Helm) findHazards(ctx context.Context, app string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range open {
+	for n, c := range open {
 		want := found[c.Number]
-		if strings.Join(want.Hazards, "\n") == strings.Join(c.Hazards, "\n") && want.Blocked == c.Blocked {
+		rehearsal, err := h.rehearsalOf(ctx, c)
+		if err != nil {
+			return err
+		}
+		want.Hazards = append(want.Hazards, rehearsed(rehearsal)...)
+		if slices.Equal(want.Hazards, c.Hazards) && want.Blocked == c.Blocked && slices.Equal(want.Migrations, c.Migrations) && slices.Equal(want.Collisions, c.Collisions) {
 			continue
 		}
-		c.Hazards, c.Blocked = want.Hazards, want.Blocked
+		c.Hazards, c.Blocked, c.Migrations, c.Collisions = want.Hazards, want.Blocked, want.Migrations, want.Collisions
+		open[n] = c
 		if err := h.saveChange(ctx, c); err != nil {
 			return err
 		}
 	}
-	return nil
+	return h.tellForge(ctx, app, open)
 }
 
 // mainMoved records that main moved from was to is; change is the one that was
@@ -274,7 +280,7 @@ func (h *Helm) mainMoved(ctx context.Context, a bosman.Actor, app bosman.App, wa
 		}
 		if contained {
 			c.State, c.Merged, c.MergedAt, c.MergedBy, c.UpdatedAt = bosman.ChangeMerged, is, h.now(), a.Person, h.now()
-			c.MergeWanted, c.Conflicts, c.Hazards, c.Blocked = "", nil, nil, ""
+			c.MergeWanted, c.Conflicts, c.Hazards, c.Blocked, c.Collisions = "", nil, nil, "", nil
 			merged = append(merged, c)
 		}
 	}

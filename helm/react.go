@@ -36,6 +36,8 @@ func (h *Helm) reaction(ctx context.Context, e bosman.Event) error {
 		return h.buildEnded(ctx, e.App, number(e.Subject))
 	case bosman.EventReleaseSealed:
 		return h.followMain(ctx, e.App)
+	case bosman.EventChangeClosed, bosman.EventRehearsed:
+		return h.findHazards(ctx, e.App)
 	case bosman.EventOperationEnded:
 		return h.operationEnded(ctx, e.App, number(e.Subject))
 	default:

@@ -11,7 +11,7 @@ import (
 // None; annotated or not). Facts: alembic.sqlalchemy.org, "Tutorial",
 // "Branches" and "Operation Reference".
 var alembic = tool{
-	name:   "alembic",
+	name: "alembic",
 	claims: func(name string) bool {
 		return strings.HasSuffix(name, ".py") && strings.Contains(name, "/") && path.Base(name) != "__init__.py"
 	},

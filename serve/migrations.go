@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/bosman-cd/bosman"
@@ -113,3 +114,47 @@ func (m *migrations) Compare(ctx context.Context, app bosman.App, open []bosman.
 	}
 	return out, nil
 }
+
+// Between gives what going from one release to another does to the schema.
+func (m *migrations) Between(ctx context.Context, app string, from, to int) (bosman.SchemaStep, error) {
+	step := bosman.SchemaStep{From: from, To: to}
+	before, err := m.of(ctx, app, from)
+	if err != nil {
+		return step, err
+	}
+	after, err := m.of(ctx, app, to)
+	if err != nil {
+		return step, err
+	}
+	added := migration.Added(before, after)
+	for _, n := range added {
+		step.Migrations = append(step.Migrations, n.String())
+	}
+	for _, n := range migration.Added(after, before) {
+		if !slices.Contains(step.Migrations, n.String()) {
+			step.Missing = append(step.Missing, n.String())
+		}
+	}
+	step.Dangers = migration.Dangers(before, added)
+	return step, nil
+}
+
+// of gives the migrations of a release, from its commit: also when its files
+// were pruned.
+func (m *migrations) of(ctx context.Context, app string, release int) (migration.Nodes, error) {
+	rel, err := m.records.store.Release(ctx, app, release)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := m.repos.Open(app)
+	if err != nil {
+		return nil, err
+	}
+	scanner, err := m.scanner(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	return scanner.Scan(ctx, repo, rel.Commit)
+}
+
+var _ helm.SchemaSteps = (*migrations)(nil)

@@ -186,7 +186,7 @@ func (o owed) Due(ctx context.Context, now time.Time, limit int) (due []forge.It
 	}
 	for _, row := range all {
 		it := forge.Item{Version: row.At.UnixMicro(), Tries: row.Tries, Next: row.NextAt}
-		if err := json.Unmarshal(row.Data, &it.Status); err != nil {
+		if err := helm.ReadOwed(row.Data, &it); err != nil {
 			return nil, next, err
 		}
 		due = append(due, it)
@@ -196,7 +196,7 @@ func (o owed) Due(ctx context.Context, now time.Time, limit int) (due []forge.It
 }
 
 func (o owed) row(it forge.Item) store.Owed {
-	return store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: helm.StatusKey(it.Status), At: time.UnixMicro(it.Version), Tries: it.Tries}
+	return store.Owed{Kind: helm.StatusKind(o.app), CoalesceKey: helm.OwedKey(it), At: time.UnixMicro(it.Version), Tries: it.Tries}
 }
 
 // Done takes out what was sent.

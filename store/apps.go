@@ -37,7 +37,7 @@ func (s *Store) Apps(ctx context.Context) ([]bosman.App, error) {
 // RemoveApp forgets an app and its rows; the activity log stays.
 func (s *Store) RemoveApp(ctx context.Context, name string) error {
 	return s.InTx(ctx, func(s *Store) error {
-		for _, table := range []string{"changes", "builds", "releases", "instances", "operations", "owners", "backups", "signoffs", "secrets", "problems", "error_events", "counts", "mails", "cron_runs"} {
+		for _, table := range []string{"changes", "builds", "releases", "instances", "operations", "owners", "backups", "signoffs", "secrets", "problems", "error_events", "counts", "mails", "cron_runs", "rehearsals"} {
 			if _, err := s.db.NewRaw("DELETE FROM ? WHERE app = ?", bun.Ident(table), name).Exec(ctx); err != nil {
 				return err
 			}

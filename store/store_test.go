@@ -114,6 +114,7 @@ func TestEveryFieldComesBack(t *testing.T) {
 	roundTrip(t, s.SaveInstance, func(v bosman.Instance) (bosman.Instance, error) { return s.Instance(ctx, v.App, v.Name) })
 	roundTrip(t, s.SaveOperation, func(v bosman.Operation) (bosman.Operation, error) { return s.Operation(ctx, v.App, v.Number) })
 	roundTrip(t, s.SaveBackup, func(v bosman.Backup) (bosman.Backup, error) { return s.Backup(ctx, v.App, v.Number) })
+	roundTrip(t, s.SaveRehearsal, func(v bosman.Rehearsal) (bosman.Rehearsal, error) { return s.Rehearsal(ctx, v.App, v.Release) })
 	roundTrip(t, s.SavePerson, func(v bosman.Person) (bosman.Person, error) { return s.Person(ctx, v.Name) })
 	roundTrip(t, s.SaveToken, func(v bosman.Token) (bosman.Token, error) { return s.Token(ctx, v.ID) })
 	roundTrip(t, s.SaveProblem, func(v bosman.Problem) (bosman.Problem, error) { return s.Problem(ctx, v.App, v.Number) })
