@@ -34,6 +34,7 @@ type note struct {
 	// What was kept and takes the place, instead of something built for it;
 	// it is never dropped.
 	From      string `json:"from,omitempty"`       // name of the database
+	FromName  string `json:"from_name,omitempty"`  // on its server
 	FromFiles string `json:"from_files,omitempty"` // folder
 }
 
