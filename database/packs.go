@@ -27,6 +27,10 @@ import (
 // packSize is how much content closes a pack.
 const packSize = 32 << 20
 
+// worthLooking is from which size on two new files that are as big are read
+// beforehand, to see whether they are the same.
+const worthLooking = 64 << 10
+
 func packFolder(app string) string { return "files/" + app + "/" }
 
 // packer puts the files of one backup into packs.
@@ -44,7 +48,8 @@ type packer struct {
 // identity without reading, else by its content. there are the packs that can
 // be relied on. What is left is given back, each content once.
 func (p *packer) reuse(ctx context.Context, old []leaf, there map[string]Content) (todo []int, err error) {
-	byID, byHash, sizes := map[identity]*leaf{}, map[string]*leaf{}, map[int64]bool{}
+	byID, byHash := map[identity]*leaf{}, map[string]*leaf{}
+	sizes, seen := map[int64]bool{}, map[int64]bool{} // of what is known; of what is there
 	for i := range old {
 		l := &old[i]
 		if _, ok := there[l.Pack]; !ok || l.SHA256 == "" {
@@ -53,6 +58,12 @@ func (p *packer) reuse(ctx context.Context, old []leaf, there map[string]Content
 		byHash[l.SHA256], sizes[l.Size] = l, true
 		if l.Seen != (identity{}) {
 			byID[l.Seen] = l
+		}
+	}
+	for i := range p.all { // two that are as big may be the same
+		if l := &p.all[i]; l.Mode.IsRegular() && l.Size >= worthLooking {
+			sizes[l.Size] = sizes[l.Size] || seen[l.Size]
+			seen[l.Size] = true
 		}
 	}
 	used := map[string]int64{}

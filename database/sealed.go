@@ -544,14 +544,11 @@ func Remove(ctx context.Context, at Place) error {
 	return nil
 }
 
-// unnamed is how long an object without a backup stays: another server may be
-// writing one.
-const unnamed = 6 * time.Hour
-
 // Collect removes from the vault what no backup of the app names: packs of
 // files, and parts of backups without a manifest. While one of its manifests
-// cannot be read nothing is removed. No backup of the app may be under way.
-func Collect(ctx context.Context, v Vault, app string) (removed int, bytes int64, err error) {
+// cannot be read nothing is removed, and neither is what is younger than age:
+// a backup may be under way.
+func Collect(ctx context.Context, v Vault, app string, age time.Duration) (removed int, bytes int64, err error) {
 	names, err := Stored(ctx, v, app)
 	if err != nil {
 		return 0, 0, err
@@ -578,7 +575,7 @@ func Collect(ctx context.Context, v Vault, app string) (removed int, bytes int64
 		}
 		for _, o := range all {
 			whole := slices.Contains(names, path.Dir(o.Name))
-			if needed[o.Name] || whole || time.Since(o.At) < unnamed {
+			if needed[o.Name] || whole || time.Since(o.At) < age {
 				continue
 			}
 			if err := v.Delete(ctx, o.Name); err != nil {

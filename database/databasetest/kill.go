@@ -77,7 +77,7 @@ func (w World) do(ctx context.Context, j job) error {
 		_, err = k.Verify(ctx, k1, true)
 	case "remove":
 		if err = database.Remove(ctx, k1); err == nil {
-			_, _, err = database.Collect(ctx, k1.Vault, "rms")
+			_, _, err = database.Collect(ctx, k1.Vault, "rms", 0)
 		}
 	case "restore":
 		_, _, _, err = k.Restore(ctx, k1, "live", live)
