@@ -30,6 +30,7 @@ demo-clean: build ## stop the demo and remove all it made
 
 .PHONY: test
 test: deps ## every test, as root, with real services
+	@scripts/postgres.sh
 	@scripts/test.sh
 
 .PHONY: test-short

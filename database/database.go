@@ -81,6 +81,20 @@ type Refresher interface {
 	Goldens(ctx context.Context, from bosman.Database) ([]Golden, error)
 }
 
+// Pooler is an engine that keeps copies ready, made in advance.
+type Pooler interface {
+	// Fill makes copies of the newest golden copy of from until want are
+	// ready, with low priority, and drops those of older ones. KindBusy while
+	// another Fill of it runs. Copy hands them out.
+	Fill(ctx context.Context, from bosman.Database, want int) (Pool, error)
+}
+
+// Pool says how many copies are ready, and why not more.
+type Pool struct {
+	Ready int
+	Why   string // "the disk that holds … has 12 GB free …"; "" when nothing stands in the way
+}
+
 // ActivityCounter can tell how much was written to each table.
 type ActivityCounter interface {
 	// Activity gives the number of rows inserted, updated and deleted for each
@@ -92,7 +106,8 @@ type ActivityCounter interface {
 // CopyOptions says which copy is wanted.
 type CopyOptions struct {
 	Exact   bool                   // the source as it is now, never a golden copy made earlier
-	MaxAge  time.Duration          // refresh a golden copy older than this that is stale; 0: any age
+	Still   bool                   // nobody writes to the source: it may be blocked, and its connections ended, until the copy is made
+	MaxAge  time.Duration          // refresh a golden copy older than this that is stale and was made in seconds; 0: any age
 	Release int                    // the release the source runs now; recorded with a copy made now
 	Accept  func(release int) bool // which releases' data suit; nil: all
 	From    string                 // the instance copied, for CopyInfo
@@ -108,6 +123,9 @@ type BackupInfo struct {
 	Schema     Schema            `json:"schema"`
 	Extensions map[string]string `json:"extensions,omitempty"` // name → schema
 	Bytes      int64             `json:"bytes"`
+
+	ExtensionVersions map[string]string `json:"extension_versions,omitempty"`
+	Roles             []string          `json:"roles,omitempty"` // statements that make the app's roles, without passwords
 }
 
 // Total is the number of tables and rows.
@@ -130,6 +148,7 @@ type Entry struct {
 	Name     string    // the engine's name of it: "live", "live__kept_20261123t090000000"
 	KeptAt   time.Time // when it was replaced; zero if it was not
 	Golden   bool
+	Pool     bool // made in advance, not handed out yet
 	Bytes    int64
 	Copy     bosman.CopyInfo // where its data came from, if it is a copy
 }
@@ -146,6 +165,7 @@ const (
 	TagMaking = "making" // not finished; removed by Recover
 	TagKept   = "kept"   // replaced; with a time
 	TagGolden = "golden" // a golden copy; with a time
+	TagPool   = "pool"   // a copy made in advance; with a time
 	TagVerify = "verify" // a backup on trial; removed by Recover
 )
 

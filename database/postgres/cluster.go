@@ -24,6 +24,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 )
@@ -55,6 +57,7 @@ type Cluster struct {
 	SocketDir string // "" means a short folder is chosen: see Ensure
 	Port      int    // part of the socket's name; 0 means 5432
 	BinDir    string // "" means the newest of /usr/lib/postgresql/*/bin, or the one that fits the data
+	ClientDir string // where pg_dump and the other client programs are; "" means those that fit best, see FindClients
 	User      string // the Unix user it runs as; "" means postgres for root, else our own
 	Log       *slog.Logger
 
@@ -62,9 +65,16 @@ type Cluster struct {
 	secret string
 	owner  owner
 
-	names   sync.Mutex // guards working
-	working map[string]bool
-	golden  sync.RWMutex // held for reading while templates are copied, for writing while generations are dropped
+	names    sync.Mutex // guards what follows
+	working  map[string]bool
+	found    []Clients
+	strategy Strategy
+	version  int // of the running server: 150018
+
+	uses map[string]int // golden copies being copied; -1: being dropped
+
+	talking sync.Mutex // guards line, see talk
+	line    *pgx.Conn
 }
 
 // owner is the Unix user a server runs as.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -47,7 +48,11 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if err != nil {
 		return info, err
 	}
-	roles, err := c.client(ctx, c.admin("postgres"), dir, "pg_dumpall", "--roles-only", "--no-role-passwords", "-d", dsn(c.admin("postgres"), false))
+	dumpall, err := c.dumper("pg_dumpall")
+	if err != nil {
+		return info, err
+	}
+	roles, err := c.client(ctx, c.admin("postgres"), dir, dumpall, "--roles-only", "--no-role-passwords", "-d", dsn(c.admin("postgres"), false))
 	if err != nil {
 		return info, err
 	}
@@ -65,7 +70,11 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 // what it holds at that moment if asked to count.
 func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count bool) (database.BackupInfo, error) {
 	info := database.BackupInfo{Engine: "postgres", Name: name}
-	err := c.with(ctx, name, "dump database "+name, func(conn *pgx.Conn) error {
+	program, err := c.dumper("pg_dump")
+	if err != nil {
+		return info, err
+	}
+	err = c.with(ctx, name, "dump database "+name, func(conn *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			var snapshot string
 			if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version')").
@@ -74,7 +83,7 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 			}
 			info.TakenAt = info.TakenAt.UTC()
 			out := filepath.Join(dir, dumpFile)
-			if _, err := c.client(ctx, c.admin(name), dir, "pg_dump", "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
+			if _, err := c.client(ctx, c.admin(name), dir, program, "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
 				return err
 			}
 			stat, err := os.Stat(out)
@@ -96,24 +105,34 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 	return info, faults.Point("database.backup.dumped")
 }
 
-// client runs one of PostgreSQL's client programs as d's user; dir is where it
-// writes. It gives what the program printed.
-func (c *Cluster) client(ctx context.Context, d bosman.Database, dir, program string, args ...string) ([]byte, error) {
-	path := filepath.Join(c.BinDir, program)
+// client runs one of PostgreSQL's client programs, given by its path, as d's
+// user; dir is where it writes. It gives what the program printed.
+func (c *Cluster) client(ctx context.Context, d bosman.Database, dir, path string, args ...string) ([]byte, error) {
+	var stdout bytes.Buffer
+	err := c.clientTo(ctx, &stdout, d, dir, path, args...)
+	return stdout.Bytes(), err
+}
+
+// clientTo is client for a program that prints much.
+func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database, dir, path string, args ...string) error {
+	program := filepath.Base(path)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=/nonexistent", "PGPASSWORD=" + d.Password}
 	// Our own death ends it too: what it works on is cleared by Recover.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := runLocked(cmd)
+	var stderr bytes.Buffer
+	out := &taken{to: to}
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	err := runLocked(cmd, database.IsLow(ctx))
 	switch {
+	case ctx.Err() != nil && err != nil:
+		return ctx.Err()
+	case out.err != nil: // whoever takes it failed; the program only saw its output closed
+		return out.err
 	case err == nil:
-		return stdout.Bytes(), nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, missing(path, "postgresql-client")
+		return missing(path, "postgresql-client")
 	}
 	said := fmt.Errorf("%s: %w: %s", program, err, tail(stderr.Bytes(), 2000))
 	if noRoom(dir) || noRoom(c.Dir) {
@@ -121,13 +140,27 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir, program st
 		if noRoom(c.Dir) {
 			full = c.Dir
 		}
-		return nil, bosman.Unavailable("could not finish %s of %s: the disk that holds %s is full", program, d.Name, full).
+		return bosman.Unavailable("could not finish %s of %s: the disk that holds %s is full", program, d.Name, full).
 			WithKept("what was there before is untouched").WithNext("free some space").Because(said)
 	}
 	if ping := c.ping(ctx); ping != nil {
-		return nil, c.down("finish "+program+" of "+d.Name, said)
+		return c.down("finish "+program+" of "+d.Name, said)
 	}
-	return nil, bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
+	return bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
+}
+
+// taken remembers why what a program prints could not be taken.
+type taken struct {
+	to  io.Writer
+	err error
+}
+
+func (t *taken) Write(b []byte) (int, error) {
+	n, err := t.to.Write(b)
+	if err != nil && t.err == nil {
+		t.err = err
+	}
+	return n, err
 }
 
 // Restore implements database.Engine. The dump is read as the app's owner,
@@ -170,7 +203,11 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 		return err
 	}
 	worker := c.database(making, workerRole(e.app))
-	list, err := c.client(ctx, worker, dir, "pg_restore", "-l", dump)
+	restore, err := e.restorer(dump)
+	if err != nil {
+		return err
+	}
+	list, err := c.client(ctx, worker, dir, restore, "-l", dump)
 	if err != nil {
 		return err
 	}
@@ -187,7 +224,7 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	if stat, err := os.Stat(dump); err == nil && stat.Size() > 16<<20 {
 		jobs = "2"
 	}
-	_, err = c.client(ctx, worker, c.Dir, "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "-j", jobs,
+	_, err = c.client(ctx, worker, c.Dir, restore, "--no-owner", "--no-acl", "--exit-on-error", "-j", jobs,
 		"-L", f.Name(), "-d", dsn(worker, false), dump)
 	if err != nil {
 		return err

@@ -20,11 +20,14 @@ type tag = pgconn.CommandTag
 
 // Engine drives the databases of one app on one cluster.
 type Engine struct {
+	Quota int64 // bytes that the app's databases on the cluster may take before copies are refused; 0: no bound. Set it first.
+
 	home    *Cluster
 	app     string
 	sources map[string]*Cluster
 	log     *slog.Logger
 	now     func() time.Time
+	masking database.Masking // nil: golden copies hold what their source holds
 }
 
 var (
@@ -32,6 +35,7 @@ var (
 	_ database.Checker         = (*Engine)(nil)
 	_ database.Refresher       = (*Engine)(nil)
 	_ database.ActivityCounter = (*Engine)(nil)
+	_ database.Pooler          = (*Engine)(nil)
 )
 
 // NewEngine drives the databases of app on the cluster home. Databases on the
@@ -53,8 +57,11 @@ type label struct {
 	Name    string          `json:"name"`
 	KeptAt  time.Time       `json:"kept_at,omitzero"`
 	Copy    bosman.CopyInfo `json:"copy,omitzero"`
-	Source  string          `json:"source,omitempty"` // cluster/database a golden copy is of
+	Source  string          `json:"source,omitempty"` // cluster/database that a golden copy, or one made in advance, is of
+	Golden  string          `json:"golden,omitempty"` // the golden copy that this is a copy of
+	Size    int64           `json:"size,omitempty"`   // on the disk, when a golden copy was made
 	Counter counter         `json:"counter,omitzero"` // of the source when the golden copy was taken
+	Mask    string          `json:"mask,omitempty"`   // version of the masks of a golden copy
 }
 
 func (l label) comment(db string) (string, error) {
@@ -383,7 +390,7 @@ func (e *Engine) List(ctx context.Context) ([]database.Entry, error) {
 		}
 		out = append(out, database.Entry{
 			Database: e.home.database(l.db, loginRole(e.app, l.Name)), Name: l.Name, KeptAt: l.KeptAt,
-			Golden: database.HasTag(l.Name, database.TagGolden), Bytes: l.bytes, Copy: l.Copy,
+			Golden: database.HasTag(l.Name, database.TagGolden), Pool: database.HasTag(l.Name, database.TagPool), Bytes: l.bytes, Copy: l.Copy,
 		})
 	}
 	return out, nil
@@ -395,27 +402,41 @@ type labelled struct {
 	bytes int64
 }
 
-// labels reads the labels of all databases of the app.
+// labels reads the labels of all databases of the app, with their sizes.
 func (e *Engine) labels(ctx context.Context) ([]labelled, error) {
 	var out []labelled
-	err := e.home.with(ctx, "postgres", "list databases", func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT datname, coalesce(shobj_description(oid, 'pg_database'), ''), coalesce(pg_database_size(oid), 0) -- null while it is being dropped
-			FROM pg_database WHERE NOT datistemplate ORDER BY datname`)
-		if err != nil {
-			return err
+	err := e.home.with(ctx, "postgres", "list databases", func(conn *pgx.Conn) (err error) {
+		out, err = e.readLabels(ctx, conn, "coalesce(pg_database_size(oid), 0)") // null while it is being dropped
+		return err
+	})
+	return out, err
+}
+
+// marks is labels without sizes, which take the longer the more files there are.
+func (e *Engine) marks(ctx context.Context) ([]labelled, error) {
+	var out []labelled
+	err := e.home.talk(ctx, "list databases", func(conn *pgx.Conn) (err error) {
+		out, err = e.readLabels(ctx, conn, "0::bigint")
+		return err
+	})
+	return out, err
+}
+
+func (e *Engine) readLabels(ctx context.Context, conn *pgx.Conn, size string) ([]labelled, error) {
+	rows, err := conn.Query(ctx, `SELECT datname, coalesce(shobj_description(oid, 'pg_database'), ''), `+size+`
+		FROM pg_database WHERE NOT datistemplate ORDER BY datname`)
+	if err != nil {
+		return nil, err
+	}
+	var out []labelled
+	var l labelled
+	var text string
+	_, err = pgx.ForEachRow(rows, []any{&l.db, &text, &l.bytes}, func() error {
+		l.label = label{}
+		if json.Unmarshal([]byte(text), &l.label) == nil && l.App == e.app {
+			out = append(out, l)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var l labelled
-			var text string
-			if err := rows.Scan(&l.db, &text, &l.bytes); err != nil {
-				return err
-			}
-			if json.Unmarshal([]byte(text), &l.label) == nil && l.App == e.app {
-				out = append(out, l)
-			}
-		}
-		return rows.Err()
+		return nil
 	})
 	return out, err
 }

@@ -220,6 +220,9 @@ func TestManyTestersAndRefreshesAtOnce(t *testing.T) {
 		}
 	})
 	wg.Wait()
+	if _, err := testers.Refresh(t.Context(), from, 5); err != nil { // drops what was in use before
+		t.Fatal(err)
+	}
 	if all, err := testers.Goldens(t.Context(), from); err != nil || len(all) != keepGoldens {
 		t.Errorf("%d generations left, %v", len(all), err)
 	}

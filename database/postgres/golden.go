@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"time"
@@ -10,12 +11,18 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mask"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
-// keepGoldens is how many generations of a golden copy stay: a change made
-// before the last migration may need the one before.
-const keepGoldens = 2
+// How many generations of a golden copy stay: the newest, for a change made
+// before the last migration may need the one before, and of those that copies
+// were made of which are still there, so that they can be had again.
+const (
+	keepGoldens  = 2
+	keepInUse    = 3
+	quickRefresh = 3 * time.Second // what a tester waits for fresher data without having asked for it
+)
 
 // counter is how much was written, to tell whether anything was.
 type counter struct {
@@ -26,21 +33,28 @@ type counter struct {
 
 func (c *Cluster) counter(ctx context.Context, name string) (counter, error) {
 	var n counter
-	err := c.with(ctx, name, "read what was written to "+name, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, tup_inserted + tup_updated + tup_deleted, datid
-			FROM pg_stat_database WHERE datname = current_database()`).Scan(&n.Xact, &n.Tuples, &n.OID)
+	err := c.talk(ctx, "read what was written to "+name, func(conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, tup_inserted + tup_updated + tup_deleted, datid
+			FROM pg_stat_database WHERE datname = $1`, name).Scan(&n.Xact, &n.Tuples, &n.OID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = bosman.NotFound("there is no database %s on cluster %s", name, c.Name)
+		}
+		return err
 	})
 	return n, err
 }
 
 // Copy implements database.Engine: from another cluster by way of a golden
-// copy, within one by a dump.
+// copy, within one by a dump, unless the source stands still.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	src, err := e.reach(from)
 	if err != nil {
 		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
 	if src == e.home {
+		if opt.Still {
+			return e.copyStill(ctx, from, to, opt)
+		}
 		return e.copyByDump(ctx, from, to, opt)
 	}
 	begun := time.Now()
@@ -53,8 +67,17 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 			return bosman.Database{}, bosman.CopyInfo{}, err
 		}
 		info := g.Copy
-		info.From, info.Strategy = opt.From, "template"
-		db, gone, err := e.template(ctx, g.Database.Name, to, info)
+		info.From = opt.From
+		if !opt.Exact {
+			info.Strategy = e.home.Strategy().Name + database.InAdvance
+			db, ok, err := e.handOut(ctx, g, to, info)
+			if err != nil || ok {
+				info.Took = time.Since(begun)
+				return db, info, err
+			}
+		}
+		info.Strategy = e.home.Strategy().Name
+		db, gone, err := e.template(ctx, g, to, info)
 		if gone {
 			continue // a newer generation took its place
 		}
@@ -73,12 +96,12 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		}
 		return g, err
 	}
-	all, err := e.Goldens(ctx, from)
+	all, err := e.masked(ctx, from, opt.Release)
 	if err != nil {
 		return database.Golden{}, err
 	}
 	refresh := len(all) == 0
-	if !refresh && opt.MaxAge > 0 && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
+	if !refresh && opt.MaxAge > 0 && all[0].Copy.Took < quickRefresh && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
 		if refresh, err = e.Stale(ctx, from); err != nil {
 			return database.Golden{}, err
 		}
@@ -105,12 +128,19 @@ func tooNew(from bosman.Database, release int) error {
 
 // template makes a copy of a golden copy. gone says that it was dropped
 // before we came to it.
-func (e *Engine) template(ctx context.Context, golden, to string, info bosman.CopyInfo) (db bosman.Database, gone bool, err error) {
-	e.home.golden.RLock()
-	defer e.home.golden.RUnlock()
-	there, err := e.home.exists(ctx, golden)
+func (e *Engine) template(ctx context.Context, g database.Golden, to string, info bosman.CopyInfo) (db bosman.Database, gone bool, err error) {
+	golden := g.Database.Name
+	done, there, err := e.useGolden(ctx, golden)
 	if err != nil || !there {
 		return db, err == nil, err
+	}
+	defer done()
+	bytes, err := e.home.bytesOf(ctx, golden)
+	if err != nil {
+		return db, false, err
+	}
+	if err := e.room(ctx, bytes); err != nil {
+		return db, false, err
 	}
 	db, release, making, err := e.begin(ctx, to)
 	if err != nil {
@@ -123,7 +153,7 @@ func (e *Engine) template(ctx context.Context, golden, to string, info bosman.Co
 	if err := faults.Point("database.copy.filled"); err != nil {
 		return db, false, e.abandon(ctx, making, err)
 	}
-	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: to, Copy: info}); err != nil {
+	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: to, Copy: info, Golden: golden}); err != nil {
 		return db, false, e.abandon(ctx, making, err)
 	}
 	return db, false, faults.Point("database.copy.shown")
@@ -132,16 +162,58 @@ func (e *Engine) template(ctx context.Context, golden, to string, info bosman.Co
 // clone copies the files of a database nobody uses.
 func (e *Engine) clone(ctx context.Context, golden, making string) error {
 	return e.home.with(ctx, "postgres", "copy database "+golden, func(conn *pgx.Conn) error {
-		var version int
-		if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-			return err
-		}
-		statement := "CREATE DATABASE " + quote(making) + " TEMPLATE " + quote(golden)
-		if version >= 150000 { // before, there was no other way
-			statement += " STRATEGY FILE_COPY"
-		}
-		return run(ctx, conn, statement, "REVOKE ALL ON DATABASE "+quote(making)+" FROM PUBLIC")
+		yield(ctx, conn)
+		return e.cloneOn(ctx, conn, golden, making)
 	})
+}
+
+func (e *Engine) cloneOn(ctx context.Context, conn *pgx.Conn, golden, making string) error {
+	statement := "CREATE DATABASE " + quote(making) + " TEMPLATE " + quote(golden)
+	if e.home.serverVersion() >= 150000 { // before, there was no other way
+		statement += " STRATEGY FILE_COPY"
+	}
+	return run(ctx, conn, statement, "REVOKE ALL ON DATABASE "+quote(making)+" FROM PUBLIC")
+}
+
+// copyStill copies the files of a database of this cluster while nobody may
+// use it: its connections are ended, new ones wait.
+func (e *Engine) copyStill(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	begun := time.Now()
+	info := bosman.CopyInfo{From: opt.From, Release: opt.Release, Strategy: StrategyStill, TakenAt: e.now().UTC()}
+	var err error
+	if info.Bytes, err = e.home.bytesOf(ctx, from.Name); err != nil {
+		return bosman.Database{}, info, err
+	}
+	if err := e.room(ctx, info.Bytes); err != nil {
+		return bosman.Database{}, info, err
+	}
+	db, release, making, err := e.begin(ctx, to)
+	if err != nil {
+		return db, info, err
+	}
+	defer release()
+	err = e.home.with(ctx, "postgres", "copy database "+from.Name, func(conn *pgx.Conn) error {
+		for range 3 {
+			if _, err = conn.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()", from.Name); err != nil {
+				return err
+			}
+			if err = e.cloneOn(ctx, conn, from.Name, making); !inUse(err) {
+				break
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return db, info, e.abandon(ctx, making, err)
+	}
+	if err := faults.Point("database.copy.filled"); err != nil {
+		return db, info, e.abandon(ctx, making, err)
+	}
+	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: to, Copy: info}); err != nil {
+		return db, info, e.abandon(ctx, making, err)
+	}
+	info.Took = time.Since(begun)
+	return db, info, faults.Point("database.copy.shown")
 }
 
 // Refresh implements database.Refresher.
@@ -172,13 +244,17 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 	if err != nil {
 		return database.Golden{}, err
 	}
-	if len(all) > 0 && all[0].Copy.Release == release {
+	spec, version, err := e.maskSpec(ctx, from, release)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if len(all) > 0 && all[0].Copy.Release == release && all[0].Mask == version {
 		was := all[0].Counter
 		if was == now || !exact && was.OID == now.OID && was.Tuples == now.Tuples {
-			return e.asGolden(all[0]), nil
+			return e.asGolden(all[0]), e.dropGoldens(ctx, from)
 		}
 	}
-	g, err := e.makeGolden(ctx, src, from, release, now)
+	g, err := e.makeGolden(ctx, src, from, release, now, spec)
 	if err != nil {
 		return g, err
 	}
@@ -188,8 +264,11 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 // makeGolden dumps the source into a database that nobody may connect to.
 // It is not marked as a template: any role that may create databases could
 // copy it then.
-func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now counter) (database.Golden, error) {
+func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now counter, spec mask.Spec) (database.Golden, error) {
 	begun := time.Now()
+	if err := e.goldenRoom(ctx, src, from); err != nil {
+		return database.Golden{}, err
+	}
 	dir, err := os.MkdirTemp(e.home.tmpDir(), "golden")
 	if err != nil {
 		return database.Golden{}, ioError("make a folder for the dump", e.home.Dir, err)
@@ -227,8 +306,19 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err := e.fill(ctx, dir, making, taken.Extensions); err != nil {
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
+	version, err := spec.Version()
+	if err == nil {
+		err = e.mask(ctx, making, spec) // before it has a name that is handed out
+	}
+	if err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
+	bytes, err := e.home.bytesOf(ctx, making)
+	if err != nil {
+		return database.Golden{}, e.abandon(ctx, making, err)
+	}
 	l := labelled{db: db, label: label{
-		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now,
+		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now, Mask: version, Size: bytes,
 		Copy: bosman.CopyInfo{From: source.Name, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes},
 	}}
 	comment, err := l.comment(db)
@@ -248,19 +338,46 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	return e.asGolden(l), faults.Point("database.golden.shown")
 }
 
-// dropGoldens drops all generations but the newest ones.
-func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database) error {
-	e.home.golden.Lock() // after the copies under way
-	defer e.home.golden.Unlock()
-	all, err := e.generations(ctx, from)
+// goldenRoom refuses a generation that would fill the disk: its dump, which is
+// not compressed, lies beside it for a while.
+func (e *Engine) goldenRoom(ctx context.Context, src *Cluster, from bosman.Database) error {
+	bytes, err := src.bytesOf(ctx, from.Name)
 	if err != nil {
 		return err
 	}
-	for i, g := range all {
-		if i >= keepGoldens {
-			if err := e.home.dropDatabase(ctx, g.db); err != nil {
-				return err
-			}
+	why, err := e.home.tight(2*bytes, 1)
+	if err != nil || why == "" {
+		return err
+	}
+	return bosman.Unavailable("there is no room for a golden copy of %s: %s", from.Name, why).
+		WithKept("older golden copies stay").
+		WithNext("bosman databases --app " + e.app + " shows what takes room; free some space")
+}
+
+// dropGoldens drops the generations that are neither among the newest nor in
+// use.
+func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database) error {
+	all, err := e.marks(ctx)
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, l := range all {
+		if !database.HasTag(l.Name, database.TagPool) {
+			used[l.Golden] = true
+		}
+	}
+	inUse := 0
+	for i, g := range generationsOf(all, from) {
+		if i < keepGoldens {
+			continue
+		}
+		if used[g.db] && inUse < keepInUse {
+			inUse++
+			continue
+		}
+		if err := e.dropUnused(ctx, g.db); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -274,15 +391,19 @@ func (e *Engine) asGolden(l labelled) database.Golden {
 
 // generations gives the golden copies of from, newest first.
 func (e *Engine) generations(ctx context.Context, from bosman.Database) ([]labelled, error) {
-	labels, err := e.labels(ctx)
-	if err != nil {
-		return nil, err
+	all, err := e.marks(ctx)
+	return generationsOf(all, from), err
+}
+
+func generationsOf(all []labelled, from bosman.Database) []labelled {
+	var out []labelled
+	for _, l := range all {
+		if database.HasTag(l.Name, database.TagGolden) && l.Source == from.Cluster+"/"+from.Name {
+			out = append(out, l)
+		}
 	}
-	labels = slices.DeleteFunc(labels, func(l labelled) bool {
-		return !database.HasTag(l.Name, database.TagGolden) || l.Source != from.Cluster+"/"+from.Name
-	})
-	slices.SortFunc(labels, func(a, b labelled) int { return b.Copy.TakenAt.Compare(a.Copy.TakenAt) })
-	return labels, nil
+	slices.SortFunc(out, func(a, b labelled) int { return b.Copy.TakenAt.Compare(a.Copy.TakenAt) })
+	return out
 }
 
 // Goldens implements database.Refresher.

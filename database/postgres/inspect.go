@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
 
@@ -182,7 +181,10 @@ func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
 	if err != nil {
 		return err
 	}
-	program := filepath.Join(c.BinDir, "pg_amcheck")
+	program, err := c.dumper("pg_amcheck")
+	if err != nil {
+		return nil
+	}
 	if _, err := os.Stat(program); err != nil {
 		return nil
 	}
@@ -193,7 +195,7 @@ func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
 	if err != nil || !installed {
 		return err
 	}
-	_, err = c.client(ctx, c.admin(d.Name), c.Dir, "pg_amcheck", "--install-missing=pg_catalog", "--host="+d.Host, fmt.Sprintf("--port=%d", d.Port), "--username="+superuser, "--database="+d.Name)
+	_, err = c.client(ctx, c.admin(d.Name), c.Dir, program, "--install-missing=pg_catalog", "--host="+d.Host, fmt.Sprintf("--port=%d", d.Port), "--username="+superuser, "--database="+d.Name)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {
 		return bosman.Failed("the database %s is damaged", d.Name).Because(err)

@@ -40,7 +40,7 @@ func (c *Cluster) recoverDatabases(ctx context.Context, prefix string) error {
 		return err
 	}
 	for _, n := range names {
-		if database.HasTag(n, database.TagMaking) || database.HasTag(n, database.TagVerify) {
+		if database.HasTag(n, database.TagMaking) || database.HasTag(n, database.TagVerify) || database.HasTag(n, database.TagRehearsal) {
 			c.log().Info("half-made database dropped", "database", n)
 			if err := c.dropDatabase(ctx, n); err != nil {
 				return err

@@ -6,9 +6,16 @@ import (
 )
 
 // runLocked runs a program that is to be killed when we die: Linux ties that
-// to the thread that started it, which must therefore live as long.
-func runLocked(cmd *exec.Cmd) error {
+// to the thread that started it, which must therefore live as long. low lets it yield to all
+// others.
+func runLocked(cmd *exec.Cmd, low bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if low {
+		yieldProcess(cmd.Process.Pid)
+	}
+	return cmd.Wait()
 }

@@ -88,80 +88,16 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	if err != nil || pid == 0 {
 		return err
 	}
+	c.talking.Lock()
+	if c.line != nil {
+		c.hangUp(ctx)
+	}
+	c.talking.Unlock()
 	out, err := c.asOwner(ctx, "pg_ctl", "stop", "-D", c.dataDir(), "-m", "fast", "-w", "-t", "60")
 	if err != nil {
 		return bosman.Unavailable("could not stop database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
 	}
 	return nil
-}
-
-// findPrograms sets BinDir: the version that made the data, or the newest.
-func (c *Cluster) findPrograms() error {
-	want, err := os.ReadFile(filepath.Join(c.dataDir(), "PG_VERSION"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ioError("read the version of database cluster "+c.Name, c.Dir, err)
-	}
-	major := strings.TrimSpace(string(want))
-	if c.BinDir == "" {
-		dir, err := newestBin("/usr/lib/postgresql", major)
-		if err != nil {
-			return err
-		}
-		c.BinDir = dir
-	}
-	for _, p := range []string{"initdb", "pg_ctl", "postgres", "pg_dump", "pg_restore", "pg_dumpall"} {
-		if _, err := os.Stat(filepath.Join(c.BinDir, p)); err != nil {
-			return missing(filepath.Join(c.BinDir, p), "postgresql postgresql-client")
-		}
-	}
-	if major == "" {
-		return nil
-	}
-	out, err := exec.Command(filepath.Join(c.BinDir, "postgres"), "--version").Output()
-	if err != nil {
-		return missing(filepath.Join(c.BinDir, "postgres"), "postgresql-"+major)
-	}
-	have := strings.Fields(string(out)) // postgres (PostgreSQL) 15.18 (Debian …)
-	if len(have) < 3 || majorOf(have[2]) != major {
-		return bosman.Unavailable("the databases of cluster %s were made by PostgreSQL %s, but %s holds %s",
-			c.Name, major, c.BinDir, strings.TrimSpace(string(out))).
-			WithKept("the databases are untouched").
-			WithNext("install the same version: apt-get install postgresql-" + major)
-	}
-	return nil
-}
-
-// majorOf gives 15 for "15.18" and 18 for "18beta1".
-func majorOf(version string) string {
-	end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		return version
-	}
-	return version[:end]
-}
-
-// newestBin looks for ROOT/VERSION/bin, of one major version if it is given.
-func newestBin(root, major string) (string, error) {
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "bin", "postgres"))
-	if err != nil {
-		return "", err
-	}
-	best, found := 0.0, ""
-	for _, p := range dirs {
-		v := filepath.Base(filepath.Dir(filepath.Dir(p)))
-		n, err := strconv.ParseFloat(v, 64)
-		if err == nil && (v == major || major == "" && n > best) {
-			best, found = n, filepath.Dir(p)
-		}
-	}
-	switch {
-	case found != "":
-		return found, nil
-	case major != "" && len(dirs) > 0:
-		return "", bosman.Unavailable("the databases were made by PostgreSQL %s, which is not installed", major).
-			WithKept("the databases are untouched").WithNext("install it: apt-get install postgresql-" + major)
-	}
-	return "", missing("postgres", "postgresql")
 }
 
 // asOwner runs one of PostgreSQL's programs as the server's user and gives
@@ -246,6 +182,9 @@ func (c *Cluster) initdb(ctx context.Context) error {
 	if err := faults.Point("postgres.initdb"); err != nil {
 		return err
 	}
+	if err := atomicfile.Write(c.programsNote(), []byte(c.BinDir+"\n"), 0o644); err != nil {
+		return ioError("note which programs made database cluster "+c.Name, c.Dir, err)
+	}
 	if err := os.Rename(partial, c.dataDir()); err != nil {
 		return ioError("put database cluster in its place", c.Dir, err)
 	}
@@ -282,7 +221,7 @@ func (c *Cluster) settings() [][2]string {
 		return append(s, soloSettings()...) // the last one counts
 	}
 	if c.Profile == Scratch {
-		return append(s, [][2]string{
+		s = append(s, [][2]string{
 			{"shared_buffers", "48MB"},
 			{"maintenance_work_mem", "48MB"},
 			{"fsync", "off"},
@@ -295,6 +234,10 @@ func (c *Cluster) settings() [][2]string {
 			{"autovacuum_naptime", "5min"},
 			{"checkpoint_timeout", "30min"},
 		}...)
+		if c.major() >= 18 && reflinks(c.dataDir()) == "" {
+			s = append(s, [2]string{"file_copy_method", "clone"})
+		}
+		return s
 	}
 	return append(s, [][2]string{
 		{"shared_buffers", "64MB"},
@@ -459,7 +402,11 @@ func (c *Cluster) lost() bool {
 	if err != nil || string(was) == now {
 		return false
 	}
-	out, err := exec.Command(filepath.Join(c.BinDir, "pg_controldata"), "-D", c.dataDir()).Output()
+	program := filepath.Join(c.BinDir, "pg_controldata")
+	if _, err := os.Stat(program); err != nil {
+		return true // nobody can tell
+	}
+	out, err := exec.Command(program, "-D", c.dataDir()).Output()
 	if err != nil {
 		return true
 	}

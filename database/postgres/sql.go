@@ -106,6 +106,9 @@ func (c *Cluster) await(ctx context.Context, limit time.Duration) error {
 // prepare brings roles and rights of the cluster itself into order.
 func (c *Cluster) prepare(ctx context.Context) error {
 	return c.with(ctx, "postgres", "prepare database cluster "+c.Name, func(conn *pgx.Conn) error {
+		if err := c.learn(ctx, conn); err != nil {
+			return err
+		}
 		for _, group := range []string{groupWorkers, groupBuilds} {
 			if err := ensureRole(ctx, conn, group, "NOLOGIN"); err != nil {
 				return err

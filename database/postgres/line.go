@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+)
+
+// talk runs fn with a superuser's connection to the maintenance database that
+// stays open from call to call: opening one takes longer than most questions.
+// fn must be short: others wait.
+func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
+	c.talking.Lock()
+	defer c.talking.Unlock()
+	if c.line != nil && c.line.Ping(ctx) != nil { // the server was restarted meanwhile, or ctx has ended
+		c.hangUp(ctx)
+	}
+	if c.line == nil {
+		if c.secret == "" {
+			return bosman.Internal("database cluster %s is used before Ensure", c.Name)
+		}
+		line, err := connect(ctx, c.admin("postgres"))
+		if err != nil {
+			return c.sqlError(doing, err)
+		}
+		c.line = line
+	}
+	err := fn(c.line)
+	if c.line.IsClosed() || c.line.PgConn().TxStatus() != 'I' {
+		c.hangUp(ctx)
+	}
+	return c.sqlError(doing, err)
+}
+
+func (c *Cluster) hangUp(ctx context.Context) {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = c.line.Close(end) // nothing was under way on it
+	c.line = nil
+}
+
+// yield lets the server process behind conn yield to all others, if ctx says
+// so. It is best effort: elsewhere than on Linux, or as another user, it stays
+// as it is.
+func yield(ctx context.Context, conn *pgx.Conn) {
+	if database.IsLow(ctx) {
+		yieldProcess(int(conn.PgConn().PID()))
+	}
+}
+
+// yieldProcess gives a process the lowest share of processor and disk
+// (ioprio_set(2): class idle).
+func yieldProcess(pid int) {
+	const processWho, idleClass = 1, 3 << 13
+	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 19)                                                  // best effort
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, processWho, uintptr(pid), uintptr(uint32(idleClass))) // best effort
+}

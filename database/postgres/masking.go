@@ -1,0 +1,334 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mask"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+var _ database.Masker = (*Engine)(nil)
+
+// MaskWith implements database.Masker.
+func (e *Engine) MaskWith(m database.Masking) { e.masking = m }
+
+// maskSpec gives what is to be masked in a golden copy of from, and its
+// version.
+func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int) (mask.Spec, string, error) {
+	if e.masking == nil {
+		return mask.Spec{}, "", nil
+	}
+	src, err := e.reach(from)
+	if err != nil {
+		return mask.Spec{}, "", err
+	}
+	var source label
+	err = src.with(ctx, "postgres", "read the label of "+from.Name, func(conn *pgx.Conn) (err error) {
+		source, err = e.read(ctx, conn, from.Name)
+		return err
+	})
+	if err != nil {
+		return mask.Spec{}, "", err
+	}
+	s, err := e.masking(ctx, database.Base(source.Name), release)
+	if err != nil {
+		return s, "", err
+	}
+	v, err := s.Version()
+	return s, v, err
+}
+
+// masked gives the golden copies of from that are masked as is asked for now:
+// one that was made before a mask was added is not handed out any more.
+func (e *Engine) masked(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+	_, version, err := e.maskSpec(ctx, from, release)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.generations(ctx, from)
+	var out []database.Golden
+	for _, l := range all {
+		if l.Mask == version {
+			out = append(out, e.asGolden(l))
+		}
+	}
+	return out, err
+}
+
+// MaskPlan implements database.Masker.
+func (e *Engine) MaskPlan(ctx context.Context, d bosman.Database, s mask.Spec) (mask.Plan, error) {
+	c, err := e.reach(d)
+	if err != nil {
+		return mask.Plan{}, err
+	}
+	return c.maskPlan(ctx, d.Name, s)
+}
+
+func (c *Cluster) maskPlan(ctx context.Context, name string, s mask.Spec) (p mask.Plan, err error) {
+	err = c.with(ctx, name, "look for personal data in "+name, func(conn *pgx.Conn) error {
+		cat, err := maskCatalog(ctx, conn)
+		if err != nil {
+			return err
+		}
+		p, err = mask.New(s, cat)
+		return err
+	})
+	return p, err
+}
+
+// mask replaces the personal data in a database that nobody was shown yet.
+// All SQL on the data runs as the app's worker: what the application defined
+// (functions of indexes, checks, views) must not be called by a superuser.
+func (e *Engine) mask(ctx context.Context, making string, s mask.Spec) error {
+	if s.Empty() {
+		return nil
+	}
+	c := e.home
+	plan, err := c.maskPlan(ctx, making, s)
+	if err != nil {
+		return err
+	}
+	if err := plan.Refuse(); err != nil {
+		return err
+	}
+	if err := e.quietly(ctx, making, func() error { return e.maskColumns(ctx, making, plan, s.Salt) }); err != nil {
+		return err
+	}
+	if err := faults.Point("database.golden.masked"); err != nil {
+		return err
+	}
+	if err := e.maskFiles(ctx, making, s.SQL); err != nil {
+		return err
+	}
+	return e.forget(ctx, making, plan, len(s.SQL) > 0)
+}
+
+// quietly runs fn while triggers, rules and foreign keys rest in sessions of
+// the worker in this database. Only a superuser may set that, for others too.
+func (e *Engine) quietly(ctx context.Context, making string, fn func() error) error {
+	worker := "ALTER ROLE " + quote(workerRole(e.app)) + " IN DATABASE " + quote(making)
+	if err := e.home.exec(ctx, "let triggers rest in "+making, worker+" SET session_replication_role = replica"); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err // the database goes, and the setting with it
+	}
+	return e.home.exec(ctx, "wake the triggers of "+making, worker+" RESET session_replication_role")
+}
+
+// asWorker runs fn with a connection of the app's worker.
+func (e *Engine) asWorker(ctx context.Context, making, doing string, fn func(*pgx.Conn) error) error {
+	conn, err := connect(ctx, e.home.database(making, workerRole(e.app)))
+	if err != nil {
+		return e.home.sqlError(doing, err)
+	}
+	err = fn(conn)
+	// The work is done or failed by now; a failed goodbye changes neither.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = conn.Close(end)
+	return e.home.sqlError(doing, err)
+}
+
+func (e *Engine) maskColumns(ctx context.Context, making string, plan mask.Plan, salt string) error {
+	script := mask.Postgres(plan, salt)
+	if len(script.Updates) == 0 {
+		return nil
+	}
+	return e.asWorker(ctx, making, "mask "+making, func(conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			// With row_security off a policy that would hide rows is an error.
+			if _, err := tx.Exec(ctx, "SELECT set_config($1, $2, false), set_config('row_security', 'off', false)", mask.SaltSetting, salt); err != nil {
+				return err
+			}
+			if err := run(ctx, tx, script.Functions...); err != nil {
+				return err
+			}
+			for _, u := range script.Updates {
+				if err := maskTable(ctx, tx, u); err != nil {
+					return err
+				}
+			}
+			for _, o := range script.Orphans {
+				var lost bool
+				if err := tx.QueryRow(ctx, o.SQL).Scan(&lost); err != nil {
+					return fmt.Errorf("foreign key %s: %w", o.Name, err)
+				}
+				if lost {
+					return bosman.Failed("masked, the foreign key %s would no longer hold", o.Name).
+						WithKept("no copy was made of this data").WithNext("give both of its columns the same kind of mask")
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func maskTable(ctx context.Context, tx pgx.Tx, u mask.Update) error {
+	var want int64
+	if err := tx.QueryRow(ctx, u.Count).Scan(&want); err != nil {
+		return fmt.Errorf("count %s: %w", u.Table, err)
+	}
+	done, err := tx.Exec(ctx, u.SQL)
+	if err != nil {
+		return bosman.Failed("the table %s cannot be masked: %s", u.Table, sqlMessage(err)).
+			WithKept("no copy was made of this data").WithNext("choose other kinds for its columns in bosman.yaml, or mask it with a file of mask_sql").Because(err)
+	}
+	if done.RowsAffected() != want {
+		return bosman.Failed("of %d rows of the table %s only %d were masked", want, u.Table, done.RowsAffected()).
+			WithKept("no copy was made of this data").WithNext("see whether a rule of the table stands in the way (ENABLE ALWAYS)")
+	}
+	return nil
+}
+
+// maskFiles runs the team's own SQL, with triggers and foreign keys at work.
+func (e *Engine) maskFiles(ctx context.Context, making string, files []mask.File) error {
+	for _, f := range files {
+		err := e.asWorker(ctx, making, "run "+f.Name, func(conn *pgx.Conn) error {
+			_, err := conn.PgConn().Exec(ctx, f.Text).ReadAll()
+			if err != nil {
+				return bosman.Failed("%s did not run on the copy: %s", f.Name, sqlMessage(err)).
+					WithKept("no copy was made of this data").WithNext("try the file on a database of this release").Because(err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget removes what is left of the old values beside the rows themselves:
+// materialised views, dead rows, statistics.
+func (e *Engine) forget(ctx context.Context, making string, plan mask.Plan, everything bool) error {
+	err := e.asWorker(ctx, making, "clear "+making, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid`)
+		if err != nil {
+			return err
+		}
+		views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v [2]string, err error) { return v, row.Scan(&v[0], &v[1]) })
+		if err != nil {
+			return err
+		}
+		for _, v := range views {
+			if err := run(ctx, conn, "REFRESH MATERIALIZED VIEW "+pgx.Identifier(v[:]).Sanitize()); err != nil {
+				return fmt.Errorf("refresh %s: %w", v[1], err)
+			}
+		}
+		if everything {
+			return run(ctx, conn, "VACUUM (FULL, ANALYZE)")
+		}
+		for _, v := range views {
+			if err := run(ctx, conn, "ANALYZE "+pgx.Identifier(v[:]).Sanitize()); err != nil {
+				return err
+			}
+		}
+		for _, u := range mask.Postgres(plan, "").Updates {
+			if err := run(ctx, conn, "VACUUM (FULL, ANALYZE) "+pgx.Identifier{u.Schema, u.Table}.Sanitize()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.home.with(ctx, making, "clear the statistics of "+making, func(conn *pgx.Conn) error {
+		return run(ctx, conn, "VACUUM FULL pg_catalog.pg_statistic", "VACUUM FULL pg_catalog.pg_statistic_ext_data")
+	})
+}
+
+// maskColumnsQuery leaves out partitions and children: what is done to the
+// parent is done to them.
+const maskColumnsQuery = `SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typcategory = 'A',
+	CASE WHEN b.typname IN ('varchar', 'bpchar') THEN greatest((CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END) - 4, 0) ELSE 0 END,
+	a.attnotnull OR t.typnotnull,
+	EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion) AND (a.attnum = ANY (i.indkey)
+		OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
+	a.attgenerated <> ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attinhcount = 0
+JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition AND ` + ownObjects + `
+	AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_class'::regclass AND x.objid = c.oid AND x.deptype = 'e')
+ORDER BY 1, 2, a.attnum`
+
+const maskReferencesQuery = `SELECT k.conname, n.nspname, c.relname, m.nspname, f.relname, NOT k.convalidated,
+	(SELECT array_agg(a.attname::text ORDER BY u.i) FROM unnest(k.conkey) WITH ORDINALITY u(att, i) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.att),
+	(SELECT array_agg(a.attname::text ORDER BY u.i) FROM unnest(k.confkey) WITH ORDINALITY u(att, i) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.att)
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace m ON m.oid = f.relnamespace
+WHERE k.contype = 'f' AND NOT c.relispartition AND NOT f.relispartition ORDER BY 2, 3, 1`
+
+// maskCatalog reads what masks need to know of the database of conn.
+func maskCatalog(ctx context.Context, conn *pgx.Conn) (mask.Catalog, error) {
+	cat := mask.Catalog{Schemas: []string{"public"}}
+	rows, err := conn.Query(ctx, maskColumnsQuery)
+	if err != nil {
+		return cat, err
+	}
+	var col mask.Column
+	var base string
+	var isArray bool
+	_, err = pgx.ForEachRow(rows, []any{&col.Schema, &col.Table, &col.Name, &col.Type, &base, &isArray, &col.Length, &col.NotNull, &col.Unique, &col.Generated}, func() error {
+		col.Class, col.Fold = mask.Other, base == "citext"
+		if !isArray {
+			col.Class = classOf(base)
+		}
+		cat.Columns = append(cat.Columns, col)
+		if n := len(cat.Schemas); cat.Schemas[n-1] != col.Schema && col.Schema != "public" {
+			cat.Schemas = append(cat.Schemas, col.Schema)
+		}
+		return nil
+	})
+	if err != nil {
+		return cat, err
+	}
+	if rows, err = conn.Query(ctx, maskReferencesQuery); err != nil {
+		return cat, err
+	}
+	var r mask.Reference
+	_, err = pgx.ForEachRow(rows, []any{&r.Name, &r.Schema, &r.Table, &r.TargetSchema, &r.TargetTable, &r.Unchecked, &r.Columns, &r.Targets}, func() error {
+		cat.References = append(cat.References, r)
+		r.Columns, r.Targets = nil, nil
+		return nil
+	})
+	return cat, err
+}
+
+func classOf(typ string) mask.Class {
+	switch typ {
+	case "text", "varchar", "bpchar", "citext", "name":
+		return mask.Text
+	case "date", "timestamp", "timestamptz":
+		return mask.Date
+	case "int2", "int4", "int8", "numeric":
+		return mask.Number
+	case "inet", "cidr":
+		return mask.Network
+	case "bytea":
+		return mask.Bytes
+	case "uuid":
+		return mask.UUID
+	}
+	return mask.Other
+}
+
+// sqlMessage is what the server said, without the row it said it of.
+func sqlMessage(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Message
+	}
+	return err.Error()
+}

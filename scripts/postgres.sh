@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Gets versions of PostgreSQL that Debian has not, for tests: see
+# tools/postgres. With all in place it only looks.
+#
+#   scripts/postgres.sh         those that make test needs
+#   scripts/postgres.sh --all   also the others of docs/databases.md
+set -euo pipefail
+cd "$(dirname "$0")/../tools/postgres"
+
+options=(--omit=optional)
+want=$(sha256sum package-lock.json unpack.mjs | sha256sum | cut -c1-16)
+if [ "${1:-}" = --all ]; then
+    options=()
+    want=$want-all
+fi
+case "$(cat node_modules/.bosman 2>/dev/null || true)" in "$want" | "$want-all") exit 0 ;; esac
+
+case "$(uname -m)" in
+x86_64) ;;
+*)
+    echo "postgres: there are no further versions for $(uname -m); tests of them will say so" >&2
+    exit 0
+    ;;
+esac
+echo "postgres: getting PostgreSQL 13 and 18 for tests" >&2
+npm ci --no-audit --no-fund --ignore-scripts --loglevel=error "${options[@]}" >&2
+node unpack.mjs
+printf '%s\n' "$want" >node_modules/.bosman
