@@ -82,7 +82,7 @@ func TestRecord(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	rec, done, err = e.Record(ctx, d, func(ctx context.Context) error {
-		mustSQL(t, d, "CREATE INDEX later ON person (born)")
+		mustSQL(t, d, "CREATE INDEX later ON person (name)")
 		cancel()
 		return ctx.Err()
 	})
