@@ -125,7 +125,8 @@ func turned(salt, value string, letters bool) string {
 }
 
 // turn is a Feistel network over the digits of a base (0-9, or a-z for 26):
-// the way of NIST SP 800-38G's FF1, with SHA-256 in the place of AES.
+// the way of NIST SP 800-38G's FF1, with SHA-256 in the place of AES and four
+// rounds, for nobody is to turn it back.
 func turn(salt, s string, base int64) string {
 	n := len(s)
 	if n == 0 {
@@ -137,14 +138,16 @@ func turn(salt, s string, base int64) string {
 		return digits(big.NewInt((number(s, base).Int64()+move)%base), base, 1)
 	}
 	left, right := s[:n/2], s[n/2:]
-	for i := range 8 {
+	for i := range 4 {
 		m := n / 2
 		if i%2 == 1 {
 			m = n - n/2
 		}
 		h := hash(salt, "turn", strconv.Itoa(i)+":"+strconv.Itoa(n)+":"+b+":"+right)
-		add := new(big.Int).Lsh(big.NewInt(bits(h, 0, 15)), 60)
-		add.Add(add, big.NewInt(bits(h, 15, 15)))
+		add := big.NewInt(bits(h, 0, 15))
+		if m > 12 {
+			add.Add(add.Lsh(add, 60), big.NewInt(bits(h, 15, 15)))
+		}
 		add.Add(add, number(left, base))
 		add.Mod(add, new(big.Int).Exp(big.NewInt(base), big.NewInt(int64(m)), nil))
 		left, right = right, digits(add, base, m)

@@ -126,8 +126,10 @@ func postgresFunctions() []string {
 		"{lorem}", "'"+lorem+"'", "{loremlen}", strconv.Itoa(len(lorem)),
 		"{host}", "'"+emailHost+"'", "{base}", strconv.Itoa(emailBase),
 	).Replace(fakeSQL)
-	return []string{hashSQL, bitsSQL, numberSQL, digitsSQL, turnSQL, turnedSQL, fitSQL, body}
+	return []string{hashSQL, bitsSQL, numberSQL, lettersSQL, turnSQL, turnedSQL, fitSQL, body}
 }
+
+const lastRound = "3" // of turn
 
 const (
 	hashSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_hash(kind text, value text) RETURNS text LANGUAGE sql STABLE AS $bosman$
@@ -136,18 +138,58 @@ const (
 	bitsSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_bits(h text, at int, n int) RETURNS bigint LANGUAGE sql IMMUTABLE AS $bosman$
 	SELECT ('x' || lpad(substr(h, at + 1, n), 15, '0'))::bit(60)::bigint $bosman$`
 
-	numberSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_number(s text, base int) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $bosman$
+	// Halves of up to 12 digits are reckoned as bigint: ten times as fast.
+	turnSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_turn(s text, base int) RETURNS text LANGUAGE plpgsql STABLE AS $bosman$
+	DECLARE n int := length(s); m int; h text; l text; r text; size bigint; c bigint; wide numeric; wides numeric;
+		salt text := current_setting('` + SaltSetting + `') || chr(31) || 'turn' || chr(31);
+	BEGIN
+		IF n = 0 THEN RETURN s; END IF;
+		IF n = 1 THEN
+			c := mod(CASE WHEN base = 10 THEN s::int ELSE ascii(s) - 97 END + 1
+				+ mod(('x' || substr(encode(sha256(convert_to(salt || '1:' || base, 'UTF8')), 'hex'), 1, 15))::bit(60)::bigint, base - 1), base);
+			RETURN CASE WHEN base = 10 THEN c::text ELSE chr(97 + c::int) END;
+		END IF;
+		l := left(s, n / 2);
+		r := substr(s, n / 2 + 1);
+		FOR i IN 0..` + lastRound + ` LOOP
+			m := CASE WHEN i % 2 = 0 THEN n / 2 ELSE n - n / 2 END;
+			h := encode(sha256(convert_to(salt || i || ':' || n || ':' || base || ':' || r, 'UTF8')), 'hex');
+			IF base = 10 AND m <= 12 THEN
+				size := ('1' || repeat('0', m))::bigint;
+				c := mod(('x' || substr(h, 1, 15))::bit(60)::bigint + l::bigint, size);
+				l := r;
+				r := lpad(c::text, m, '0');
+			ELSE
+				wide := ('x' || substr(h, 1, 15))::bit(60)::bigint;
+				IF m > 12 THEN
+					wide := wide * 1152921504606846976 + ('x' || substr(h, 16, 15))::bit(60)::bigint;
+				END IF;
+				wides := 1;
+				FOR k IN 1..m LOOP wides := wides * base; END LOOP;
+				IF base = 10 THEN
+					wide := mod(wide + l::numeric, wides);
+					l := r;
+					r := lpad(wide::text, m, '0');
+				ELSE
+					wide := mod(wide + pg_temp.bosman_number(l), wides);
+					l := r;
+					r := pg_temp.bosman_letters(wide, m);
+				END IF;
+			END IF;
+		END LOOP;
+		RETURN l || r;
+	END $bosman$`
+
+	numberSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_number(s text) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $bosman$
 	DECLARE n numeric := 0;
 	BEGIN
-		IF base = 10 THEN RETURN s::numeric; END IF;
 		FOR i IN 1..length(s) LOOP n := n * 26 + (ascii(substr(s, i, 1)) - 97); END LOOP;
 		RETURN n;
 	END $bosman$`
 
-	digitsSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_digits(n numeric, base int, width int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $bosman$
+	lettersSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_letters(n numeric, width int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $bosman$
 	DECLARE s text := '';
 	BEGIN
-		IF base = 10 THEN RETURN lpad(n::text, width, '0'); END IF;
 		FOR i IN 1..width LOOP
 			s := chr(97 + mod(n, 26)::int) || s;
 			n := div(n, 26);
@@ -155,32 +197,13 @@ const (
 		RETURN s;
 	END $bosman$`
 
-	turnSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_turn(s text, base int) RETURNS text LANGUAGE plpgsql STABLE AS $bosman$
-	DECLARE n int := length(s); m int; h text; l text; r text; size numeric; c numeric; sizes numeric[] := ARRAY[1, 1];
-	BEGIN
-		IF n = 0 THEN RETURN s; END IF;
-		IF n = 1 THEN
-			RETURN pg_temp.bosman_digits(mod(pg_temp.bosman_number(s, base) + 1 + mod(pg_temp.bosman_bits(pg_temp.bosman_hash('turn', '1:' || base), 0, 15), base - 1), base), base, 1);
-		END IF;
-		FOR i IN 1..n / 2 LOOP sizes[1] := sizes[1] * base; END LOOP;
-		FOR i IN 1..n - n / 2 LOOP sizes[2] := sizes[2] * base; END LOOP;
-		l := left(s, n / 2);
-		r := substr(s, n / 2 + 1);
-		FOR i IN 0..7 LOOP
-			m := CASE WHEN i % 2 = 0 THEN n / 2 ELSE n - n / 2 END;
-			size := sizes[1 + i % 2];
-			h := pg_temp.bosman_hash('turn', i || ':' || n || ':' || base || ':' || r);
-			c := mod(pg_temp.bosman_bits(h, 0, 15)::numeric * 1152921504606846976 + pg_temp.bosman_bits(h, 15, 15) + pg_temp.bosman_number(l, base), size);
-			l := r;
-			r := pg_temp.bosman_digits(c, base, m);
-		END LOOP;
-		RETURN l || r;
-	END $bosman$`
-
 	turnedSQL = `CREATE OR REPLACE FUNCTION pg_temp.bosman_turned(value text, letters boolean) RETURNS text LANGUAGE plpgsql STABLE AS $bosman$
 	DECLARE d text; l text := ''; c text; word text := ''; di int := 0; li int := 0;
 		upper_ text := 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'; lower_ text := 'abcdefghijklmnopqrstuvwxyz';
 	BEGIN
+		IF value !~ '[^0-9]' THEN
+			RETURN pg_temp.bosman_turn(value, 10);
+		END IF;
 		d := pg_temp.bosman_turn(regexp_replace(value, '[^0-9]', '', 'g'), 10);
 		IF letters THEN
 			l := pg_temp.bosman_turn(translate(regexp_replace(value COLLATE "C", '[^A-Za-z]', '', 'g'), upper_, lower_), 26);

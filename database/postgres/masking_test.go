@@ -35,7 +35,11 @@ func ask(t testing.TB, d bosman.Database, query string, args ...any) string {
 	}
 	lines, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (string, error) {
 		values, err := r.Values()
-		return strings.Trim(fmt.Sprint(values...), "[]"), err
+		line := make([]string, len(values))
+		for i, v := range values {
+			line[i] = fmt.Sprint(v)
+		}
+		return strings.Join(line, "|"), err
 	})
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -62,7 +66,7 @@ func TestMasked(t *testing.T) {
 		`CREATE INDEX ON users (lower(email))`,
 		`CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''a trigger of the application''; END'`,
 		`INSERT INTO users (id, email, phone, full_name, born, pesel, note, address, password) SELECT n, 'secret' || n || '@firma.pl', '+48 ' || 600000000 + n, 'Secretus Personalis' || n, date '1980-01-01' + n % 9000,
-			lpad((80000000000 + n)::text, 11, '0'), 'secret note ' || n, 'Secret Street ' || n, 'pbkdf2$secret' || n FROM generate_series(1, 100000) n`,
+			lpad((80000000000 + n)::text, 11, '0'), 'secret note ' || n, 'Secret Street ' || n, 'pbkdf2$secret' || n FROM generate_series(1, 5000) n`,
 		`INSERT INTO orders SELECT n, 'secret' || n || '@firma.pl', '+48 ' || 600000000 + n FROM generate_series(1, 1000) n`,
 		`UPDATE users SET phone = NULL, note = '' WHERE id = 7`,
 		`INSERT INTO "Odd Schema"."it's ""quoted""" VALUES ('secret1@firma.pl', 'stays')`, `INSERT INTO logs VALUES ('2026-05-05', 'secret2@firma.pl')`,
@@ -104,17 +108,18 @@ func TestMasked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for query, want := range map[string]string{
-		`SELECT count(*)::text, count(DISTINCT email)::text, count(DISTINCT pesel)::text FROM users`:                                        "100000 100000 100000",
-		`SELECT count(*)::text FROM orders o JOIN users u ON u.email = o.user_email AND u.id = o.id`:                                        "999", // one was given another address by the file
-		`SELECT count(*)::text FROM orders o JOIN users u ON u.phone = o.contact_phone AND u.id = o.id`:                                     "999", // one has no phone
+		`SELECT count(*)::text, count(DISTINCT email)::text, count(DISTINCT pesel)::text FROM users`:                                        "5000|5000|5000",
+		`SELECT count(*)::text FROM orders o JOIN users u ON u.email = o.user_email AND u.id = o.id`:                                        "1000", // one of them at the address that the file gave it
+		`SELECT count(*)::text FROM orders o JOIN users u ON u.phone = o.contact_phone AND u.id = o.id`:                                     "999",  // one has no phone
 		`SELECT count(*)::text FROM users WHERE phone !~ '^[+]48 [0-9]{9}$' OR pesel !~ '^[0-9]{11}$' OR email !~ '^u[0-9a-f]{16}@example'`: "1",
-		`SELECT phone IS NULL, note FROM users WHERE id = 7`:                                                                                "true ",
+		`SELECT phone IS NULL, note FROM users WHERE id = 7`:                                                                                "true|",
 		`SELECT count(DISTINCT born - (date '1980-01-01' + id % 9000))::text FROM users`:                                                    "1",
 		`SELECT u.email = l.email FROM users u, logs_2026 l WHERE u.id = 2 AND l.at = '2026-05-05'`:                                         "true",
-		`SELECT u.email = "E.Mail", "Zażółć" FROM users u, "Odd Schema"."it's ""quoted""" WHERE u.id = 1`:                                   "true stays",
+		`SELECT u.email = "E.Mail", "Zażółć" FROM users u, "Odd Schema"."it's ""quoted""" WHERE u.id = 1`:                                   "true|stays",
 		`SELECT email FROM logs WHERE at = '2026-06-06'`:                                                                                    "app_masked false",
 		`SELECT DISTINCT domain FROM users ORDER BY 1`:                                                                                      "example.invalid\nexample.org",
 		`SELECT count(*)::text FROM seen s JOIN users u USING (id, email)`:                                                                  "9",
+		`SELECT count(*)::text FROM users WHERE phone = '+48 ' || 600000000 + id OR pesel = lpad((80000000000 + id)::text, 11, '0')`:        "0",
 		`SELECT DISTINCT password FROM users`:                                                                                               "!",
 		`SELECT current_setting('session_replication_role')`:                                                                                "origin",
 	} {
@@ -126,10 +131,10 @@ func TestMasked(t *testing.T) {
 	if got, want := ask(t, d, `SELECT email, full_name, pesel, address, note FROM users WHERE id = 5`), strings.Join([]string{
 		mask.Fake(spec.Salt, "email", "secret5@firma.pl", 60, true), mask.Fake(spec.Salt, "name", "Secretus Personalis5", 0, false),
 		mask.Fake(spec.Salt, "code", "80000000005", 11, true), mask.Fake(spec.Salt, "address", "Secret Street 5", 0, false), mask.Fake(spec.Salt, "text", "secret note 5", 0, false),
-	}, " "); got != want {
+	}, "|"); got != want {
 		t.Errorf("the server made\n%s, and Go\n%s", got, want)
 	}
-	nothingIsLeft(t, testers, d, "secret", "Secret", "600000", "800000000")
+	nothingIsLeft(t, testers, d, "secret", "Secret")
 
 	// Another version of the masks: the golden copy is made anew, though
 	// nothing was written.
@@ -184,7 +189,7 @@ func nothingIsLeft(t *testing.T, e *Engine, d bosman.Database, words ...string) 
 	}
 }
 
-// TestMaskedNames: the fakes of Go and of the server for texts of all sorts.
+// TestFakesOfTheServer: the fakes of Go and of the server for texts of all sorts.
 func TestFakesOfTheServer(t *testing.T) {
 	_, scratch := clusters(t)
 	values := []string{"a", "7", "42", "123", "+48", "+481", "+48 600-700-800", "PL61109010140000071219812874", "Ą1b", "Łódź ul. Długa 5/7", "x'\\\"$$ ;--", "日本 123 abc", strings.Repeat("9", 70), strings.Repeat("Ab1", 40), " ", "ßẞIıİ"}
