@@ -32,6 +32,11 @@ func (a adapter) Change(ctx context.Context, who bosman.Actor, app, ref string) 
 		return v, err
 	}
 	v.NoMerge, v.NoTry = noMerge(c), noTry(c, v.Builds)
+	if r, err := a.Rehearsal(ctx, who, app, ui.Change(c.Number)); err == nil {
+		v.Rehearsal = &r
+	} else if bosman.KindOf(err) != bosman.KindNotFound {
+		return v, err
+	}
 	newest := 0
 	for _, b := range v.Builds {
 		if b.Head == c.Head && b.Release != 0 {

@@ -260,49 +260,37 @@ func (a instanceReader) PlanRevert(ctx context.Context, who bosman.Actor, app, n
 	if err != nil {
 		return instance.Back{}, err
 	}
-	may := a.rights(ctx, who, i)
-	b := instance.Back{Instance: i, To: i.Previous, MayRestore: may.Restore}
-	if !may.Revert {
+	b := instance.Back{Instance: i, May: a.rights(ctx, who, i)}
+	if !b.May.Revert {
 		return b, bosman.Forbidden("%s may not revert %s.", who.Person, name).WithKept(name + " was left as it is").WithNext("ask an administrator for that right")
 	}
-	ops, err := a.Operations(ctx, who, app, name, 50)
-	if err != nil {
+	if b.Plan, err = a.Helm.PlanRevert(ctx, who, app, name); err != nil {
 		return b, err
 	}
-	backup := 0
-	for _, o := range ops {
-		if o.Plan != bosman.PlanDeploy {
-			continue
-		}
-		if !o.State.Final() && o.State != bosman.OpQueued {
-			b.Takes, b.Running = o.Number, true
-			if !o.Committed { // not switched yet: what runs now goes on
-				b.To = i.Release
-			}
-			break
-		}
-		if o.Release == i.Release && o.Committed {
-			b.Takes, backup = o.Number, o.Backup
-			break
-		}
-	}
-	if b.To == 0 {
+	if b.Plan.Release == 0 {
 		b.No = "There is no release to go back to. Deploy another one instead."
 		return b, nil
 	}
-	if backup != 0 {
-		all, err := a.Backups(ctx, who, app, name, 200)
+	if b.Plan.Reverts != 0 {
+		op, err := a.Operation(ctx, who, app, b.Plan.Reverts)
+		if err != nil {
+			return b, err
+		}
+		b.Running = !op.State.Final()
+	}
+	if b.Plan.Backup != 0 {
+		all, err := a.Backups(ctx, who, app, name, 500)
 		if err != nil {
 			return b, err
 		}
 		for _, k := range all {
-			if k.Number == backup {
+			if k.Number == b.Plan.Backup {
 				b.Backup = &k
 			}
 		}
 	}
-	brought, err := a.brought(ctx, who, app, b.To)
-	b.Title = brought[b.To].title
+	brought, err := a.brought(ctx, who, app, b.Plan.Release)
+	b.Title = brought[b.Plan.Release].title
 	return b, err
 }
 
@@ -325,6 +313,11 @@ func (a instanceReader) PlanRestore(ctx context.Context, who bosman.Actor, app, 
 		}
 	}
 	return instance.Restore{}, bosman.NotFound("%s has no backup %s.", name, ui.Backup(backup))
+}
+
+// RevertInstance takes an instance back.
+func (a adapter) RevertInstance(ctx context.Context, who bosman.Actor, app, name string, w instance.Wish) (bosman.Operation, error) {
+	return a.RevertTo(ctx, who, helm.RevertRequest{App: app, Instance: name, Restore: w.Restore, ConfirmLoss: w.ConfirmLoss, Why: w.Why, Override: w.Override})
 }
 
 // DeployRelease sends a release to an instance.

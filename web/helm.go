@@ -43,6 +43,8 @@ type reads interface {
 	People(ctx context.Context, a bosman.Actor) ([]bosman.Person, error)
 	Tokens(ctx context.Context, a bosman.Actor, person string) ([]bosman.Token, error)
 	AtHand(ctx context.Context) ([]bosman.Person, error)
+	Rehearsal(ctx context.Context, a bosman.Actor, app, ref string) (bosman.Rehearsal, error)
+	PlanRevert(ctx context.Context, a bosman.Actor, app, instance string) (bosman.RevertPlan, error)
 }
 
 type verbs interface {
@@ -57,7 +59,7 @@ type verbs interface {
 	Merge(ctx context.Context, a bosman.Actor, app, ref string) (helm.Merged, error)
 	CloseChange(ctx context.Context, a bosman.Actor, app, ref string) error
 	Deploy(ctx context.Context, a bosman.Actor, req helm.DeployRequest) (bosman.Operation, error)
-	Revert(ctx context.Context, a bosman.Actor, app, instance string, restore bool, why string) (bosman.Operation, error)
+	RevertTo(ctx context.Context, a bosman.Actor, req helm.RevertRequest) (bosman.Operation, error)
 	CancelOperation(ctx context.Context, a bosman.Actor, app string, n int) error
 	Restart(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	Stop(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)

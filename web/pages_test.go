@@ -331,7 +331,7 @@ func TestRoadIsTheSame(t *testing.T) {
 func TestNoMergeSaysWhy(t *testing.T) {
 	s := start(t)
 	v := s.as("piotr")
-	for n, want := range map[int]string{22: "its tests are red", 23: "whoever merges second must renumber", 24: "maria sent it back", 27: "it conflicts with main in candidates/views.py", 28: "read them"} {
+	for n, want := range map[int]string{22: "its tests are red", 23: "both follow notes.0002", 24: "maria sent it back", 27: "it conflicts with main in candidates/views.py", 28: "read them"} {
 		page := v.page(fmt.Sprintf("/rms/changes/%d", n))
 		if got := text(page); !strings.Contains(got, want) {
 			t.Errorf("c%d does not say %q", n, want)

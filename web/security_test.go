@@ -1,9 +1,11 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +34,7 @@ var posts = []struct {
 	{"/rms/builds/418/retry", nil, "retry rms b418"},
 	{"/rms/builds/419/cancel", nil, "cancel rms b419"},
 	{"/rms/instances/live/deploy", url.Values{"release": {"r137"}, "why": {"fair"}, "override": {"now"}}, "deploy rms live r137 fair/now"},
-	{"/rms/instances/live/revert", url.Values{"database": {"restore"}, "why": {"bad"}}, "revert rms live true bad"},
+	{"/rms/instances/live/revert", url.Values{"database": {"restore"}, "why": {"bad"}}, "revert rms live restore bad"},
 	{"/rms/instances/live/restart", nil, "restart rms live"},
 	{"/rms/instances/live/stop", nil, "stop rms live"},
 	{"/rms/instances/live/start", nil, "start rms live"},
@@ -375,9 +377,51 @@ func TestDangerAsksForTheName(t *testing.T) {
 		}
 	}
 	page := text(v.page("/rms/instances/live/revert"))
-	for _, want := range []string{"back to r134", "3,912 rows in 21 tables", "What was written since leaves the site", "No window, approval or backup is waited for"} {
+	for _, want := range []string{"back to r134", "159 rows written since leave the site", "public.notes_note", "stands ready beside the present data", "seen on staging by d50", "type live", "No window, approval or backup is waited for"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("revert does not say %q", want)
+		}
+	}
+}
+
+// Going back with the data loses what was written since only where the
+// instance's name was typed; the reason to pass the floor goes with the code
+// alone.
+func TestRevertConfirmsTheLoss(t *testing.T) {
+	s := start(t)
+	v := s.as("piotr")
+	for _, form := range []url.Values{
+		{"database": {"restore"}, "confirm": {"Live"}, "why": {"w"}},
+		{"database": {"restore"}, "confirm": {"live"}, "override": {"o"}, "why": {"w"}},
+		{"database": {"keep"}, "confirm": {""}, "override": {"o"}, "why": {"w"}},
+	} {
+		if a := v.post("/rms/instances/live/revert", form); a.Code != http.StatusSeeOther {
+			t.Errorf("%v: %d", form, a.Code)
+		}
+	}
+	want := []string{"revert rms live restore w", "revert rms live restore, loss confirmed w", "revert rms live code w, override o"}
+	if got := s.story.Called(); !slices.Equal(got, want) {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+	page := v.page("/rms/instances/staging/revert")
+	if text := text(page); !strings.Contains(text, "r136 reads the column birth_date") || !strings.Contains(text, "a person decides") {
+		t.Error("below the floor nobody hears why")
+	}
+}
+
+// A change's page shows what its migrations did on a copy.
+func TestRehearsalIsShown(t *testing.T) {
+	v := start(t).as("anna")
+	for n, want := range map[int][]string{
+		21: {"rehearsed in 1.3 s on a copy of staging's data", "only adds", "6 statements that change rows", "reads and writes"},
+		23: {"c23 (0003_colour) and c24 (0003_author) both follow notes.0002", "makemigrations --merge notes", "destructive", "build it CONCURRENTLY", "18 s"},
+		25: {"failed", "contains null values"},
+	} {
+		page := text(v.page(fmt.Sprintf("/rms/changes/%d", n)))
+		for _, w := range want {
+			if !strings.Contains(page, w) {
+				t.Errorf("c%d does not say %q", n, w)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	_ "embed"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bosman-cd/bosman"
@@ -46,6 +47,8 @@ type View struct {
 	TryOn    []string // instances to choose from, the reader's own first
 	Tried    bool     // the reader's own instance shows it
 	CopyNote string   // how fresh a copy would be
+
+	Rehearsal *bosman.Rehearsal // of its migrations on a copy; nil without one
 }
 
 // Reader gives what the page shows.
@@ -141,6 +144,23 @@ func sentence(s string) string {
 		s = strings.ToUpper(s[:1]) + s[1:]
 	}
 	return strings.TrimSuffix(s, ".") + "."
+}
+
+// dangers are the hazards that are not collisions, what blocks the merge first.
+func (v View) dangers() []string {
+	said := func(h string) bool {
+		return slices.ContainsFunc(v.Change.Collisions, func(c bosman.Collision) bool { return h == c.String() || h == c.Text })
+	}
+	var out []string
+	if b := v.Change.Blocked; b != "" && !said(b) {
+		out = append(out, b)
+	}
+	for _, h := range v.Change.Hazards {
+		if h != v.Change.Blocked && !said(h) {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 // accepted says whether the newest word on the present head is a yes.

@@ -89,20 +89,38 @@ type Plan struct {
 
 // Back is what a revert would do.
 type Back struct {
-	Instance   bosman.Instance
-	To         int
-	Title      string
-	Takes      int // the deployment it takes back; 0 if unknown
-	Backup     *bosman.Backup
-	MayRestore bool
-	Running    bool // that deployment is still at work
-	No         string
+	Instance bosman.Instance
+	Plan     bosman.RevertPlan
+	Title    string         // of the release to go back to
+	Backup   *bosman.Backup // that a restore takes
+	Running  bool           // the deployment it takes back is still at work
+	May      May
+	No       string
 }
+
+// restores says whether the data goes back with the code unless a person
+// chooses otherwise.
+func (b Back) restores() bool {
+	return b.Plan.Policy == bosman.RevertRestore || b.Plan.Refused != "" && b.mayRestore()
+}
+
+func (b Back) mayRestore() bool { return b.Plan.Backup != 0 && b.May.Restore }
+
+// loses says whether a restore takes away what somebody wrote, or may.
+func (b Back) loses() bool { return !b.Plan.Written.None() }
 
 // Restore is what restoring a backup would do.
 type Restore struct {
 	Instance bosman.Instance
 	Backup   bosman.Backup
+}
+
+// Wish is what a person wants of a revert.
+type Wish struct {
+	Restore     bool // the data goes back with the code
+	ConfirmLoss bool // of what was written since
+	Why         string
+	Override    string // an administrator's reason to go below the rollback floor
 }
 
 // Reader gives what the pages show.
@@ -117,7 +135,7 @@ type Reader interface {
 // Verbs are what may be done.
 type Verbs interface {
 	DeployRelease(ctx context.Context, a bosman.Actor, app, instance string, release int, why, override string) (bosman.Operation, error)
-	Revert(ctx context.Context, a bosman.Actor, app, instance string, restore bool, why string) (bosman.Operation, error)
+	RevertInstance(ctx context.Context, a bosman.Actor, app, instance string, back Wish) (bosman.Operation, error)
 	Restart(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	Stop(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	Start(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
@@ -204,7 +222,7 @@ func (p Pages) Act(w http.ResponseWriter, r *http.Request) error {
 	case "deploy":
 		op, err = p.deploy(r, a, app, name)
 	case "revert":
-		op, err = p.Verbs.Revert(ctx, a, app, name, kit.Form(r, "database") == "restore", kit.Form(r, "why"))
+		op, err = p.revert(r, a, app, name)
 	case "restart":
 		op, err = p.Verbs.Restart(ctx, a, app, name)
 	case "stop":
@@ -244,6 +262,15 @@ func (p Pages) deploy(r *http.Request, a bosman.Actor, app, name string) (bosman
 		return bosman.Operation{}, bosman.Invalid("no release was chosen").WithKept(name + " was left as it is").WithNext("choose one of the list")
 	}
 	return p.Verbs.DeployRelease(r.Context(), a, app, name, release, kit.Form(r, "why"), kit.Form(r, "override"))
+}
+
+// revert loses what was written since only where the instance's name was typed.
+func (p Pages) revert(r *http.Request, a bosman.Actor, app, name string) (bosman.Operation, error) {
+	w := Wish{Restore: kit.Form(r, "database") == "restore", ConfirmLoss: kit.Form(r, "confirm") == name, Why: kit.Form(r, "why")}
+	if !w.Restore {
+		w.Override = kit.Form(r, "override")
+	}
+	return p.Verbs.RevertInstance(r.Context(), a, app, name, w)
 }
 
 // restore asks for the instance's name: what was written since leaves the site.

@@ -51,6 +51,7 @@ func New(now time.Time) *Story {
 	s.builds(ago)
 	s.changes(ago)
 	s.problems(ago)
+	s.data(ago)
 	s.rest(ago)
 	s.jobs(ago)
 	return s
@@ -271,8 +272,10 @@ func (s *Story) changes(ago before) {
 	c.URL = "https://git.example.org/rms/pulls/118"
 	add(22, "phone-prefix", "Phone numbers keep the prefix of their country", "Jan Wilk", 22*minute, road([6]bosman.StationState{f, w, w, w, w, w}, [6]string{"2 failed"}, none, ago(21*minute)))
 	c = add(23, "note-colour", "Colours for notes", "Maria Lis", 5*hour, road([6]bosman.StationState{g, w, w, f, w, w}, [6]string{"214 passed", "", "", "migration collides with c24"}, none, ago(5*hour)))
-	c.Hazards = []string{"notes: both this change and c24 (note-author) add migration 0003 after 0002; Django refuses to run with two ends", "candidates 0008 drops the column birth_date: the release before it answers 500 on the new schema"}
-	c.Blocked = "notes: c24 (note-author) adds a migration 0003 after 0002 too; whoever merges second must renumber"
+	c.Migrations = []string{"notes.0003_colour", "candidates.0008_birth_date"}
+	c.Collisions = []bosman.Collision{{With: 24, Blocks: true, Text: "c23 (0003_colour) and c24 (0003_author) both follow notes.0002", Fix: "whoever merges second merges main and runs: python3 manage.py makemigrations --merge notes"}}
+	c.Hazards = []string{c.Collisions[0].String(), "candidates.0008_birth_date: it drops the column birth_date, which the release before still reads"}
+	c.Blocked = c.Collisions[0].Text
 	c = add(24, "note-author", "Notes show who wrote them", "Jan Wilk", 5*hour, road([6]bosman.StationState{g, g, f, w, w, w}, [6]string{"214 passed", "maria", "The name is missing on old notes."}, [6]string{"", "", "maria"}, ago(4*hour)))
 	c.Signoffs = []bosman.Signoff{{App: rms, Change: 24, Commit: c.Head, Person: "maria", Verdict: bosman.SentBack, Why: "The name is missing on old notes.", At: ago(4 * hour)}}
 	c = add(27, "page-size", "Fifty candidates on a page", "Piotr Zając", 7*hour, road([6]bosman.StationState{f, w, w, f, w, w}, [6]string{"conflicts with main", "", "", "conflicts with main in candidates/views.py"}, none, ago(7*hour)))

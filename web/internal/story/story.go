@@ -35,6 +35,8 @@ type Story struct {
 	TokenAll   []bosman.Token
 	M          *bosman.Manifest
 	Loose      []string
+	Rehearsals map[string]bosman.Rehearsal  // by change: "c23"
+	Plans      map[string]bosman.RevertPlan // by instance
 	WaitFor    string
 	Err        error // what verbs answer, if set
 
@@ -379,9 +381,20 @@ func (s *Story) Deploy(_ context.Context, a bosman.Actor, req helm.DeployRequest
 	return s.newest(req.App), s.do(a, bosman.MayDeploy, req.App, s.kind(req.Instance), "deploy %s %s r%d %s/%s", req.App, req.Instance, req.Release, req.Why, req.Override)
 }
 
-// Revert is a verb.
-func (s *Story) Revert(_ context.Context, a bosman.Actor, app, instance string, restore bool, why string) (bosman.Operation, error) {
-	return s.newest(app), s.do(a, bosman.MayRevert, app, s.kind(instance), "revert %s %s %v %s", app, instance, restore, why)
+// RevertTo is a verb.
+func (s *Story) RevertTo(_ context.Context, a bosman.Actor, r helm.RevertRequest) (bosman.Operation, error) {
+	how := "code"
+	if r.Restore {
+		how = "restore"
+	}
+	if r.ConfirmLoss {
+		how += ", loss confirmed"
+	}
+	why := r.Why
+	if r.Override != "" {
+		why += ", override " + r.Override
+	}
+	return s.newest(r.App), s.do(a, bosman.MayRevert, r.App, s.kind(r.Instance), "revert %s %s %s %s", r.App, r.Instance, how, why)
 }
 
 // CancelOperation is a verb.
