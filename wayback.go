@@ -105,6 +105,14 @@ func (w Written) String() string {
 	return fmt.Sprintf("%d rows in %d %s were written since the backup: %s", w.Total(), len(w.Tables), tables, strings.Join(list, ", "))
 }
 
+// Unconfirmed is the answer to who would restore over what was written since
+// the backup without saying so.
+func (w Written) Unconfirmed(instance string) error {
+	return Conflict("%s; going back with the data takes that out of %s", w, instance).
+		WithKept("nothing was replaced").
+		WithNext("to go back all the same, with what is replaced kept aside: bosman revert " + instance + " --database restore --confirm-loss; or fix it forward: push and deploy")
+}
+
 // RevertPolicyOf decides how to go back from a deployment, and says why. way
 // is nil for one that left nothing: made by an older Bosman.
 func RevertPolicyOf(way *WayBack, written Written) (RevertPolicy, string) {
@@ -130,4 +138,42 @@ func RevertPolicyOf(way *WayBack, written Written) (RevertPolicy, string) {
 // is known that nothing breaks and nothing is lost.
 func (p RevertPolicy) ByItself(way *WayBack) bool {
 	return p == RevertCode || p == RevertRestore || p == RevertAhead && way.Proof == ProofGood
+}
+
+// KeptCopy is data that stands beside an instance's own: what a restore or a
+// fresh copy replaced, or the way back that a deployment left.
+type KeptCopy struct {
+	App       string    `json:"app"`
+	Instance  string    `json:"instance"`
+	ID        string    `json:"id,omitempty"`       // names what was replaced: 20261123t090000000
+	At        time.Time `json:"at"`                 // when it was replaced
+	Operation int       `json:"operation"`          // of a way back: the deployment it was kept for; else 0
+	Database  string    `json:"database,omitempty"` // on its server, or the file
+	Files     string    `json:"files,omitempty"`    // folder
+	Bytes     int64     `json:"bytes"`              // of the database
+}
+
+// RevertPlan is what a revert of an instance would do, before anybody asks
+// for it.
+type RevertPlan struct {
+	Instance  string        `json:"instance"`
+	Release   int           `json:"release"`          // what it would go back to; 0: nowhere
+	From      int           `json:"from"`             // what it runs
+	Reverts   int           `json:"reverts"`          // the deployment that is taken back
+	Policy    RevertPolicy  `json:"policy"`           // of the whole way, see the spec's R0 to R3
+	Why       string        `json:"why"`              // the policy, in a sentence
+	Schema    string        `json:"schema,omitempty"` // what the migrations changed
+	Proof     Proof         `json:"proof,omitempty"`
+	ProvenBy  int           `json:"proven_by"`            // the deployment that proved or disproved that Release works on the schema
+	ProvenOn  string        `json:"proven_on,omitempty"`  // its instance
+	ProofNote string        `json:"proof_note,omitempty"` // what was seen
+	Written   Written       `json:"written"`
+	Backup    int           `json:"backup"`     // that a restore takes; 0: none
+	BackupAt  time.Time     `json:"backup_at"`  // the moment of its data
+	Kept      bool          `json:"kept"`       // a kept copy makes the restore a change of places
+	KeptBytes int64         `json:"kept_bytes"` // of it
+	KeptNote  string        `json:"kept_note,omitempty"`
+	Expected  time.Duration `json:"expected_ns"` // how long the data takes to go back; 0: not known
+	Floor     Floor         `json:"floor"`
+	Refused   string        `json:"refused,omitempty"` // why the code alone does not go back; "" if it may
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -54,7 +55,7 @@ func (j *job) judge(ctx context.Context) (Wait, error) {
 func (j *job) take(ctx context.Context) (Wait, error) {
 	fence, err := j.Records.Take(ctx, j.op.App, j.op.Number, j.begin)
 	if bosman.KindOf(err) == bosman.KindBusy {
-		return Wait{For: bosman.AsError(err).Message}, nil
+		return Wait{For: bosman.AsError(err).Message}, j.follow(ctx)
 	}
 	if err != nil {
 		return Wait{}, err
@@ -73,10 +74,42 @@ func (j *job) take(ctx context.Context) (Wait, error) {
 		})
 	}
 	r, err := j.runnable(ctx)
-	if err == nil && r.Number != 0 {
-		j.run.Note(ctx, "%s of commit %s, asked for by %s", ref(r.Number), bosman.Short(r.Commit), j.op.By)
+	if err != nil || r.Number == 0 {
+		return Wait{}, err
 	}
-	return Wait{}, err
+	note := fmt.Sprintf("%s of commit %s, asked for by %s", ref(r.Number), bosman.Short(r.Commit), j.op.By)
+	if j.op.Plan == bosman.PlanDeploy {
+		f, err := j.Gate.Forecast(ctx, j.op)
+		if err != nil {
+			return Wait{}, err
+		}
+		if err := j.run.Set(ctx, keyForecast, f); err != nil {
+			return Wait{}, err
+		}
+		note = join(note, f.Text)
+	}
+	j.run.Note(ctx, "%s", note)
+	return Wait{}, nil
+}
+
+// follow asks a deployment that is only watched any more to settle, because a
+// person's deployment follows it. One that does badly does not heed.
+func (j *job) follow(ctx context.Context) error {
+	if j.op.Plan != bosman.PlanDeploy || j.op.Auto {
+		return nil
+	}
+	ops, err := j.Records.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range ops {
+		if o.App == j.op.App && o.Instance == j.op.Instance && o.Number != j.op.Number && o.Plan == bosman.PlanDeploy && o.State == bosman.OpWatching {
+			if err := j.Engine.Signal(ctx, RunID(o.App, o.Number), topicFollowed, j.op.Number); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // begin marks the row of an operation that owns its instance.

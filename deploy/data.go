@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/bosman-cd/bosman"
@@ -35,7 +36,15 @@ func (j *job) backup(ctx context.Context) error {
 		return err
 	}
 	verify := j.op.Plan == bosman.PlanBackup || policy.Backup.Verify != "nightly"
-	made, err := j.Databases.Backup(ctx, j.i, b, verify)
+	if err := j.mark(ctx, MomentBackup); err != nil {
+		return err
+	}
+	keeps := verify && j.op.Plan == bosman.PlanDeploy && j.i.Kind == bosman.KindLive
+	made, err := j.Databases.Backup(ctx, j.i, b, verify && !keeps)
+	kept := ""
+	if err == nil && keeps {
+		made, kept, err = j.keep(ctx, made)
+	}
 	if err == nil && verify && made.VerifiedAt.IsZero() {
 		err = bosman.Failed("%s was made but could not be restored: %s", bosman.Ref(bosman.LetterBackup, b.Number), made.Error).
 			WithNext("a backup that cannot be restored does not count; look at its log, then try again")
@@ -60,7 +69,7 @@ func (j *job) backup(ctx context.Context) error {
 	if made.VerifiedAt.IsZero() {
 		j.run.Note(ctx, "%s: %s in %s (%s); it is verified at night", bosman.Ref(bosman.LetterBackup, made.Number), bytes(made.Bytes), short(made.Took), held)
 	} else {
-		j.run.Note(ctx, "%s: %s in %s, restored and compared: %s", bosman.Ref(bosman.LetterBackup, made.Number), bytes(made.Bytes), short(made.Took), held)
+		j.run.Note(ctx, "%s: %s in %s, restored and compared: %s%s", bosman.Ref(bosman.LetterBackup, made.Number), bytes(made.Bytes), short(made.Took), held, kept)
 	}
 	return nil
 }
@@ -104,6 +113,12 @@ func (j *job) migrate(ctx context.Context) error {
 	}
 	note := "there is no release command"
 	if m.Release != "" {
+		if err := j.quiet(ctx); err != nil {
+			return err
+		}
+		if err := j.mark(ctx, MomentMigrate); err != nil {
+			return err
+		}
 		ran, err := j.command(ctx, l, Command{Label: "release", Shell: m.Release}, before)
 		if err != nil {
 			return err
@@ -112,12 +127,12 @@ func (j *job) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := j.changed(ctx, change); err != nil {
+			return err
+		}
 		note = fmt.Sprintf("the release command ran in %s; %s", short(ran.Took), said(change))
 		if change.Destructive {
 			note += "; a revert of the code alone may not work on it"
-			if err := j.run.Set(ctx, keyDrops, true); err != nil {
-				return err
-			}
 		}
 		if change.Text != "" {
 			if err := j.failed(ctx, bosman.Failure{Schema: said(change)}); err != nil {
@@ -149,6 +164,9 @@ func (j *job) migrate(ctx context.Context) error {
 // the schema holds.
 func (j *job) command(ctx context.Context, l Launch, c Command, before string) (Ran, error) {
 	ran, err := j.Instances.Run(ctx, l, c)
+	if merr := errors.Join(j.mark(ctx, MomentMigrated), j.quietEnds(ctx)); merr != nil && err == nil {
+		return ran, merr
+	}
 	if err != nil || ran.OK || ctx.Err() != nil {
 		if err == nil {
 			err = ctx.Err()
@@ -161,6 +179,9 @@ func (j *job) command(ctx context.Context, l Launch, c Command, before string) (
 		f.Schema = "what the schema now holds is not known: " + bosman.AsError(err).Message
 	} else {
 		f.Schema = said(change)
+		if err := j.changed(ctx, change); err != nil {
+			return ran, err
+		}
 	}
 	if err := j.failed(ctx, f); err != nil {
 		return ran, err
@@ -168,9 +189,6 @@ func (j *job) command(ctx context.Context, l Launch, c Command, before string) (
 	e := bosman.Failed("the %s command ended with %s after %s", c.Label, ran.Exit, short(ran.Took)).
 		WithKept(serving(j.i) + "; " + f.Schema).
 		WithNext("read the end of its output, fix it and push")
-	if change.Destructive && j.op.Backup != 0 {
-		e.Next += fmt.Sprintf("; to put the data back as it was: bosman backup restore %s", bosman.Ref(bosman.LetterBackup, j.op.Backup))
-	}
 	return ran, e
 }
 
@@ -203,6 +221,9 @@ func (j *job) ensure(ctx context.Context) error {
 // unmigrate takes away the database of a first deployment that failed. Any
 // other is left: the old code goes on with it.
 func (j *job) unmigrate(ctx context.Context) error {
+	if err := j.putBack(ctx); err != nil {
+		return err
+	}
 	var made bool
 	if _, err := j.run.Get(ctx, keyMade, &made); err != nil || !made || j.i.Release != 0 {
 		return err
@@ -247,7 +268,7 @@ func (j *job) copy(ctx context.Context) error {
 		}
 		return ok
 	}
-	p, err := j.Copies.Copy(ctx, j.i, from, CopyOptions{Operation: j.op.Number, Accept: accept})
+	p, err := j.Copies.Copy(ctx, j.i, from, CopyOptions{Operation: j.op.Number, Exact: j.op.Exact, Accept: accept})
 	if asked != nil {
 		return asked
 	}
@@ -280,6 +301,20 @@ func (j *job) suits(ctx context.Context, release int, target bosman.Release) (bo
 
 // restore builds the content of a backup beside the instance's data.
 func (j *job) restore(ctx context.Context) error {
+	p, quick, err := j.takeKept(ctx)
+	if err != nil {
+		return err
+	}
+	if quick {
+		if err := j.run.Set(ctx, keyPrepared, p); err != nil {
+			return err
+		}
+		j.run.Note(ctx, "the kept copy takes the place: %s", p.Note)
+		return nil
+	}
+	if j.op.Plan == bosman.PlanRestore && j.op.Backup == 0 {
+		return bosman.NotFound("what should be put back is not there any more").WithNext("choose another: bosman kept list")
+	}
 	if j.op.Backup == 0 {
 		j.run.Note(ctx, "the database stays as it is: what was written since the deployment is kept")
 		return nil
@@ -291,14 +326,14 @@ func (j *job) restore(ctx context.Context) error {
 	if b.VerifiedAt.IsZero() && j.op.Plan == bosman.PlanRestore {
 		return bosman.Conflict("%s was never verified", bosman.Ref(bosman.LetterBackup, b.Number)).WithNext("take another: bosman backup list")
 	}
-	p, err := j.Copies.Restore(ctx, j.i, b, j.op.Number)
+	p, err = j.Copies.Restore(ctx, j.i, b, j.op.Number)
 	if err != nil {
 		return err
 	}
 	if err := j.run.Set(ctx, keyPrepared, p); err != nil {
 		return err
 	}
-	j.run.Note(ctx, "%s of %s built beside: %s", bosman.Ref(bosman.LetterBackup, b.Number), b.CreatedAt.UTC().Format("2006-01-02 15:04 UTC"), p.Note)
+	j.run.Note(ctx, "no kept copy, so %s of %s is restored beside: %s", bosman.Ref(bosman.LetterBackup, b.Number), b.CreatedAt.UTC().Format("2006-01-02 15:04 UTC"), p.Note)
 	return nil
 }
 

@@ -85,21 +85,31 @@ func SetID(app, instance string, n int) string {
 	return app + "." + instance + "." + bosman.Ref(bosman.LetterOperation, n)
 }
 
-const workSuffix = "-work"
+const (
+	workSuffix  = "-work"
+	proveSuffix = "-prove"
+)
 
 // WorkID is the id of the worker and cron processes beside a web set.
 func WorkID(setID string) string { return setID + workSuffix }
 
+// ProveID is the id of the release before, started to prove that it works on
+// the schema that an operation leaves. It is never routed.
+func ProveID(setID string) string { return setID + proveSuffix }
+
 // ParseSetID gives the operation that started a process set of the instance;
-// work says that it is the part with the workers.
-func ParseSetID(i bosman.Instance, id string) (operation int, work, ok bool) {
+// aside says that it is never routed: the workers, or a proof.
+func ParseSetID(i bosman.Instance, id string) (operation int, aside, ok bool) {
 	rest, ok := strings.CutPrefix(id, i.App+"."+i.Name+".d")
 	if !ok {
 		return 0, false, false
 	}
-	rest, work = strings.CutSuffix(rest, workSuffix)
+	rest, aside = strings.CutSuffix(rest, workSuffix)
+	if !aside {
+		rest, aside = strings.CutSuffix(rest, proveSuffix)
+	}
 	n, err := strconv.Atoi(rest)
-	return n, work, err == nil && n > 0
+	return n, aside, err == nil && n > 0
 }
 
 // input is what a run is started with: ids only.

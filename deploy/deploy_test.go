@@ -40,11 +40,11 @@ func TestDeployLive(t *testing.T) {
 			t.Errorf("step %+v", st)
 		}
 	}
-	if got := strings.Join(names, " "); got != "wait admit backup migrate start check switch workers tag watch settle" {
+	if got := strings.Join(names, " "); got != "wait admit backup migrate prove start check switch workers tag watch settle" {
 		t.Errorf("steps %s", got)
 	}
 	for step, want := range map[string]string{
-		"backup":  "k1: 14 MB in 1.2s, restored and compared: 1 tables, 2 rows",
+		"backup":  "k1: 14 MB in 1.2s, restored and compared: 1 tables, 2 rows; the restored copy is kept for a quick way back (14 MB)",
 		"migrate": "the release command ran in 1s; the schema changed: [1] became [1 2]",
 		"check":   `health answers 200 {"release": "r2"} after 1s; 1 smoke requests answer as they should`,
 		"switch":  "live serves r2", "tag": "c2 is tagged live-3", "settle": "the processes of before are stopped (1)",
@@ -130,8 +130,15 @@ func TestUnverifiedBackupDoesNotCount(t *testing.T) {
 	f := newFixture(t)
 	f.shut()
 	f.open(func(c *Config) { c.Databases = liar{databases{f.world}} })
+	f.full = true // so that it is tried out and dropped
 	op := f.wait(f.ask(bosman.PlanDeploy, "live", 2))
 	if op.State != bosman.OpFailed || !strings.Contains(op.Error.Message, "could not be restored") {
+		t.Errorf("row %+v", op)
+	}
+	f.serves("live", 1)
+	f.full = false
+	f.fail("Keep", bosman.Failed("3 rows differ"))
+	if op := f.wait(f.ask(bosman.PlanDeploy, "live", 2)); op.State != bosman.OpFailed || !strings.Contains(op.Error.Message, "3 rows differ") {
 		t.Errorf("row %+v", op)
 	}
 	f.serves("live", 1)
@@ -351,6 +358,21 @@ func TestResume(t *testing.T) {
 	f := newFixture(t)
 	entered := f.hold("Check")
 	d := f.ask(bosman.PlanDeploy, "live", 2)
+	f.arrive(entered, "prove")
+	f.shut()
+	if op := f.see().Ops[d]; stepState(op, "prove") != bosman.StepRunning || op.WayBack.Proof != bosman.ProofNone {
+		t.Errorf("a shutdown disproves nothing: %+v", op)
+	}
+	checks := 0
+	f.on("Check", func(ctx context.Context) error {
+		if checks++; checks == 1 { // the proof, done anew
+			return nil
+		}
+		entered <- struct{}{}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	f.open(nil)
 	f.arrive(entered, "check")
 	f.shut()
 	if op := f.see().Ops[d]; op.State != bosman.OpRunning || stepState(op, "check") != bosman.StepRunning || op.Failure != nil && op.Failure.Health != "" {

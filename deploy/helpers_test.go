@@ -180,6 +180,9 @@ func judge(s *state, instance string, release int) (wrong []string) {
 			say("%s is left over", name)
 		}
 	}
+	for name := range s.Held {
+		say("%s is still held", name)
+	}
 	for name, owner := range s.Owners {
 		say("%s is still held by d%d", name, owner)
 	}

@@ -35,6 +35,10 @@ const (
 	keyUntil    = "until"    // the end of the watch
 	keyBad      = "bad"      // the release that a revert takes away
 	keyVerdict  = "verdict"  // why the watch asked for a revert
+	keyForecast = "forecast" // Forecast, when it was admitted
+	keyHolding  = "holding"  // a hold over the migration
+	keyPutBack  = "put-back" // it was decided that the kept copy takes the place
+	keyHeld     = "held"     // a hold over a change of places
 )
 
 func (s *Service) job(ctx context.Context, r *steps.Run) (*job, error) {
@@ -94,10 +98,15 @@ func (j *job) failed(ctx context.Context, f bosman.Failure) error {
 		if o.Failure != nil && f.Schema == "" {
 			f.Schema = o.Failure.Schema
 		}
+		if o.WayBack.NotAdditive() && f.Schema != "" && j.i.Release != 0 && !strings.Contains(f.Schema, mayNot) {
+			f.Schema += "; " + ref(j.i.Release) + mayNot
+		}
 		o.Failure = &f
 		return true
 	})
 }
+
+const mayNot = " may not work on it"
 
 // listener writes what a run does into the operation's row.
 type listener struct {
@@ -200,6 +209,14 @@ func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) erro
 	if fail != nil {
 		line.Why = fail.Message
 	}
+	if way := j.op.WayBack; fail != nil && !res.Committed && j.op.Plan == bosman.PlanDeploy && way != nil {
+		switch {
+		case !way.RestoredAt.IsZero():
+			fail.Kept = join(fail.Kept, "its data is as it was before")
+		case way.NotAdditive() && j.op.Backup != 0:
+			fail.Next = join(fail.Next, fmt.Sprintf("to put the data back as it was (%s): bosman revert %s --database restore", bosman.Ref(bosman.LetterBackup, j.op.Backup), j.op.Instance))
+		}
+	}
 	if len(res.NotUndone) > 0 && fail != nil {
 		fail.Next = join(fail.Next, "not cleaned up: "+strings.Join(res.NotUndone, ", "))
 	}
@@ -253,6 +270,9 @@ func words(op bosman.Operation, state bosman.OperationState, res steps.Result) s
 	case bosman.PlanTry:
 		return fmt.Sprintf("put %s (%s) on a fresh copy in %s", bosman.Ref(bosman.LetterChange, op.Change), ref(op.Release), op.Instance)
 	case bosman.PlanRestore:
+		if op.Backup == 0 {
+			return "put back the data that was kept of " + op.Instance
+		}
 		return fmt.Sprintf("restored %s in %s", bosman.Ref(bosman.LetterBackup, op.Backup), op.Instance)
 	case bosman.PlanBackup:
 		return fmt.Sprintf("backed up %s as %s", op.Instance, bosman.Ref(bosman.LetterBackup, op.Backup))

@@ -26,13 +26,15 @@ const (
 	stepClose   = "close"
 	stepSwap    = "swap"
 	stepStop    = "stop"
+	stepProve   = "prove"
+	stepHold    = "hold"
 )
 
 // plans lists all plans in all versions that a run may still use. Who changes
 // the steps of a plan adds a version and leaves the old one.
 //
-//	deploy   wait admit backup migrate start check │switch workers tag watch settle
-//	revert   take-over restore swap start check    │switch workers settle
+//	deploy   wait admit backup migrate prove start check │switch workers tag watch settle
+//	revert   take-over restore hold swap start check │switch workers settle
 //	try      admit copy close swap migrate start check │switch workers settle
 //	restore  admit restore close swap start check  │switch workers settle
 //	restart  admit start check                     │switch workers settle
@@ -55,10 +57,16 @@ func (s *Service) plans() []steps.Plan {
 	restore := s.step(stepRestore, (*job).restore, (*job).discard)
 	takeDown := s.step(stepClose, (*job).takeDown, (*job).putUp)
 	swap := s.step(stepSwap, (*job).swap, (*job).unswap)
+	tag, watch := s.step(stepTag, (*job).tag, nil), s.step(stepWatch, (*job).watch, nil)
+	takeOver := s.step(stepTake, (*job).takeOver, nil)
+	kept := s.step(stepBackup, (*job).backup, (*job).unkeep)
+	prove := s.step(stepProve, (*job).prove, (*job).unprove)
+	hold := s.step(stepHold, (*job).hold, (*job).letGo)
 	return []steps.Plan{
-		s.plan(bosman.PlanDeploy, wait, admit, backup, migrate, start, check, sw, workers,
-			s.step(stepTag, (*job).tag, nil), s.step(stepWatch, (*job).watch, nil), settle),
-		s.plan(bosman.PlanRevert, s.step(stepTake, (*job).takeOver, nil), restore, swap, start, check, sw, workers, settle),
+		s.plan(bosman.PlanDeploy, wait, admit, backup, migrate, start, check, sw, workers, tag, watch, settle),
+		s.version(2, bosman.PlanDeploy, wait, admit, kept, migrate, prove, start, check, sw, workers, tag, watch, settle),
+		s.plan(bosman.PlanRevert, takeOver, restore, swap, start, check, sw, workers, settle),
+		s.version(2, bosman.PlanRevert, takeOver, restore, hold, swap, start, check, sw, workers, settle),
 		s.plan(bosman.PlanTry, admit, s.step(stepCopy, (*job).copy, (*job).discard), takeDown, swap, migrate, start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestore, admit, restore, takeDown, swap, start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestart, admit, start, check, sw, workers, settle),
@@ -69,11 +77,15 @@ func (s *Service) plans() []steps.Plan {
 }
 
 func (s *Service) plan(name bosman.Plan, list ...steps.Step) steps.Plan {
+	return s.version(1, name, list...)
+}
+
+func (s *Service) version(n int, name bosman.Plan, list ...steps.Step) steps.Plan {
 	var names []string
 	for _, st := range list {
 		names = append(names, st.Name)
 	}
-	return steps.Plan{Name: string(name), Version: 1, Steps: list, Listener: &listener{s, names}}
+	return steps.Plan{Name: string(name), Version: n, Steps: list, Listener: &listener{s, names}}
 }
 
 func (s *Service) step(name string, do, undo func(*job, context.Context) error) steps.Step {

@@ -82,9 +82,17 @@ type Gate interface {
 	Judge(ctx context.Context, op bosman.Operation) (Wait, error)
 	// Policy is what main says about the instances of a kind.
 	Policy(ctx context.Context, app string, kind bosman.InstanceKind) (*bosman.Policy, error)
-	// RevertByItself asks for the revert of a deployment that does badly.
-	// KindBusy if one is under way.
-	RevertByItself(ctx context.Context, op bosman.Operation, why string) (bosman.Operation, error)
+	// RevertByItself asks for the revert of a deployment that does badly, with
+	// its data if restore says so. KindBusy if one is under way.
+	RevertByItself(ctx context.Context, op bosman.Operation, restore bool, why string) (bosman.Operation, error)
+	// Forecast says what is known beforehand of a deployment's migrations.
+	Forecast(ctx context.Context, op bosman.Operation) (Forecast, error)
+}
+
+// Forecast is what staging learned of the migrations that a deployment brings.
+type Forecast struct {
+	NotAdditive bool   // the release that serves now may not work on the new schema
+	Text        string // one sentence that says why and where it was seen; "" when nothing is known
 }
 
 // Part is which processes of a release are meant.
@@ -165,6 +173,12 @@ type Routes interface {
 	// Drain waits until no request is in flight to a process set that is no
 	// longer routed; it is bounded.
 	Drain(ctx context.Context, i bosman.Instance, id string) error
+	// Hold keeps new requests for the instance waiting until Unhold, at most
+	// until the given moment, and waits, bounded, until none is in flight.
+	// Holding again with a later moment prolongs. No route is no error.
+	Hold(ctx context.Context, i bosman.Instance, fence int, until time.Time) error
+	// Unhold lets requests through; no hold is no error.
+	Unhold(ctx context.Context, i bosman.Instance, fence int) error
 }
 
 // SchemaChange is what a release command did to the schema.
@@ -179,11 +193,13 @@ type Prepared struct {
 	Database bosman.Database
 	Copy     bosman.CopyInfo // of a fresh copy
 	Note     string          // "1,045 MB in 2.3 s"
+	Kept     bool            // it was a kept copy
 }
 
 // CopyOptions say which copy suits.
 type CopyOptions struct {
 	Operation int
+	Exact     bool                   // the source's data of this moment, never a copy made earlier
 	Accept    func(release int) bool // data of which releases suits; nil: any
 }
 
@@ -205,6 +221,32 @@ type Databases interface {
 	// scratch database unless verify is false, and gives b filled in. One that
 	// is complete already is given as it is.
 	Backup(ctx context.Context, i bosman.Instance, b bosman.Backup, verify bool) (bosman.Backup, error)
+	// Mark remembers how much was written to each table of i until now, for
+	// Written. The first mark of a moment counts, of MomentMigrated the last.
+	Mark(ctx context.Context, i bosman.Instance, operation int, m Moment) error
+	// Written tells what was written since MomentBackup of an operation, apart
+	// from what came between MomentMigrate and MomentMigrated.
+	Written(ctx context.Context, i bosman.Instance, operation int) (bosman.Written, error)
+}
+
+// Moment is when writes are counted.
+type Moment string
+
+// The moments of a deployment.
+const (
+	MomentBackup   Moment = "backup"   // before the dump
+	MomentMigrate  Moment = "migrate"  // before the release command
+	MomentMigrated Moment = "migrated" // after it
+	MomentHeld     Moment = "held"     // no request was let in between those two
+)
+
+// Kept is a copy of an instance's data that stands ready to take its place.
+type Kept struct {
+	Name  string // of the database, or of the files where there is none; "" when no copy was made
+	Files string // folder of the uploaded files beside it; "" for none
+	Bytes int64
+	Took  time.Duration
+	Note  string // why no copy was made
 }
 
 // Copies builds data beside an instance's own and changes places. All calls
@@ -221,8 +263,19 @@ type Copies interface {
 	// Unswap takes a Swap back and drops p. It does nothing when p was not put
 	// in place, and when kept is "" looks itself whether there was something.
 	Unswap(ctx context.Context, i bosman.Instance, p Prepared, kept string) error
-	// Discard drops what was built and not used.
+	// Discard drops what was built and not used. A kept copy stays.
 	Discard(ctx context.Context, i bosman.Instance, p Prepared) error
+
+	// Keep restores b on trial beside the data of i, compares it, and keeps it
+	// as the way back of an operation: proof and way back are one run. Without
+	// a Name in the answer there was no room. An error is one of the backup.
+	Keep(ctx context.Context, i bosman.Instance, b bosman.Backup, operation int) (Kept, error)
+	// TakeKept readies a kept copy to take the place of the data of i; ok is
+	// false when it is not there any more.
+	TakeKept(ctx context.Context, i bosman.Instance, k Kept) (p Prepared, ok bool, err error)
+	// Forget drops the ways back of i that operations left: that of one of
+	// them, or of all but one.
+	Forget(ctx context.Context, i bosman.Instance, which func(operation int) bool) error
 }
 
 // Source is the app's git repository.

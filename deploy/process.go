@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -145,6 +146,7 @@ func (j *job) switchOver(ctx context.Context) error {
 			return perr
 		}
 	}
+	j.passOn(ctx)
 	return j.switched(ctx, l)
 }
 
@@ -225,10 +227,16 @@ func (j *job) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.op.Plan == bosman.PlanRevert {
-		if err := j.markReverted(ctx); err != nil {
+	switch j.op.Plan {
+	case bosman.PlanRevert:
+		if err := errors.Join(j.markReverted(ctx), j.restored(ctx)); err != nil {
 			return err
 		}
+	case bosman.PlanDeploy: // the way back is its own from now on
+		if err := j.Copies.Forget(ctx, j.i, func(n int) bool { return n != j.op.Number }); err != nil {
+			return err
+		}
+	default:
 	}
 	if stopped > 0 {
 		j.run.Note(ctx, "the processes of before are stopped (%d)", stopped)

@@ -2,8 +2,10 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -138,8 +140,13 @@ func (j *job) watch(ctx context.Context) error {
 	}
 	if !asked {
 		j.run.Note(ctx, "watched until %s", w.Until.UTC().Format("15:04:05 UTC"))
-		if verdict, err = j.Watcher.Watch(ctx, w); err != nil {
+		by := 0
+		if verdict, by, err = j.watched(ctx, w); err != nil {
 			return err
+		}
+		if by != 0 {
+			j.run.Note(ctx, "well so far; the watch ended early after %s: %s followed", short(j.Now().Sub(w.Since)), opRef(by))
+			return nil
 		}
 	}
 	if verdict.Well {
@@ -149,38 +156,70 @@ func (j *job) watch(ctx context.Context) error {
 	return j.unwell(ctx, policy, verdict)
 }
 
-// unwell asks for the revert and waits to be taken over by it.
-func (j *job) unwell(ctx context.Context, policy *bosman.Policy, v bosman.WatchVerdict) error {
-	bad := bosman.Failed("%s does badly: %s", ref(j.op.Release), v.Reason)
-	var drops bool
-	if _, err := j.run.Get(ctx, keyDrops, &drops); err != nil {
-		return err
-	}
-	byItself := policy.Watch.Revert && !drops
-	if !byItself {
-		bad.Kept = fmt.Sprintf("%s still serves %s", j.op.Instance, ref(j.op.Release))
-		bad.Next = "bosman revert " + j.op.Instance
-	}
-	if drops && j.op.Backup != 0 {
-		bad.Next += fmt.Sprintf(", with --database restore for the data of %s", bosman.Ref(bosman.LetterBackup, j.op.Backup))
-	}
-	if err := j.change(ctx, func(o *bosman.Operation) bool { o.Error = bad; return true }); err != nil {
-		return err
-	}
+// topicFollowed is the message that another deployment waits for a watch; it
+// holds that one's number.
+const topicFollowed = "followed"
+
+// errFollowed ends a watch that is well so far.
+var errFollowed = errors.New("another deployment followed")
+
+// watched watches until the verdict, or until a person's deployment follows;
+// by is the number of that one.
+func (j *job) watched(ctx context.Context, w Watching) (v bosman.WatchVerdict, by int, err error) {
+	wctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var asked error
+	wg.Go(func() {
+		raw, err := j.run.WaitFor(wctx, topicFollowed, time.Time{})
+		if err == nil {
+			err = json.Unmarshal(raw, &by)
+		}
+		if err == nil {
+			err = errFollowed
+		}
+		if wctx.Err() == nil {
+			asked = err
+			cancel(err)
+		}
+	})
+	v, err = j.Watcher.Watch(wctx, w)
+	cancel(nil)
+	wg.Wait()
 	switch {
-	case drops:
-		j.run.Note(ctx, "does badly: %s; %s may not work on the migrated schema, so a person must decide", v.Reason, ref(j.op.From))
-		return nil
-	case !byItself:
-		j.run.Note(ctx, "does badly: %s; it is not reverted because bosman.yaml does not ask for it", v.Reason)
-		return nil
+	case err == nil: // a verdict that came at the same moment counts
+		return v, 0, nil
+	case ctx.Err() != nil || asked == nil:
+		return v, 0, err
+	case errors.Is(asked, errFollowed):
+		return v, by, nil
 	}
-	if err := j.run.Set(ctx, keyVerdict, v); err != nil {
-		return err
-	}
-	j.run.Note(ctx, "does badly: %s; going back", v.Reason)
-	for {
-		_, err := j.Gate.RevertByItself(ctx, j.op, v.Reason)
+	return v, 0, asked
+}
+
+// unwell decides how to go back and asks for it, then waits to be taken over
+// by the revert. Where a person must decide, it says so loudly.
+func (j *job) unwell(ctx context.Context, policy *bosman.Policy, v bosman.WatchVerdict) error {
+	for told := false; ; {
+		how, why, err := j.wayOut(ctx)
+		if err != nil {
+			return err
+		}
+		if !policy.Watch.Revert || !how.ByItself(j.op.WayBack) {
+			return j.leaveToPeople(ctx, policy, v, how, why)
+		}
+		if !told {
+			told = true
+			bad := bosman.Failed("%s does badly: %s", ref(j.op.Release), v.Reason)
+			if err := j.change(ctx, func(o *bosman.Operation) bool { o.Error = bad; return true }); err != nil {
+				return err
+			}
+			if err := j.run.Set(ctx, keyVerdict, v); err != nil {
+				return err
+			}
+			j.run.Note(ctx, "does badly: %s; going back (%s)", v.Reason, why)
+		}
+		_, err = j.Gate.RevertByItself(ctx, j.op, how == bosman.RevertRestore, v.Reason)
 		switch {
 		case err == nil || bosman.KindOf(err) == bosman.KindBusy:
 		case ctx.Err() != nil:
@@ -194,4 +233,48 @@ func (j *job) unwell(ctx context.Context, policy *bosman.Policy, v bosman.WatchV
 			return err
 		}
 	}
+}
+
+// wayOut decides how a release that does badly is taken back.
+func (j *job) wayOut(ctx context.Context) (bosman.RevertPolicy, string, error) {
+	var drops bool // noted by a Bosman before 2
+	if _, err := j.run.Get(ctx, keyDrops, &drops); err != nil {
+		return "", "", err
+	}
+	way := j.op.WayBack
+	if way == nil && drops {
+		way = &bosman.WayBack{Schema: "changed", Destructive: true}
+	}
+	var w bosman.Written
+	if way.NotAdditive() {
+		var err error
+		if w, err = j.Databases.Written(ctx, j.i, j.op.Number); err != nil {
+			j.Log.Warn("what was written since is not known", "app", j.op.App, "instance", j.op.Instance, "error", err)
+		}
+	}
+	how, why := bosman.RevertPolicyOf(way, w)
+	if how == bosman.RevertRestore && j.op.Backup == 0 {
+		how, why = bosman.RevertAsk, why+"; but there is no backup"
+	}
+	return how, why, nil
+}
+
+// leaveToPeople says what to do about a release that does badly and is not
+// taken back by itself.
+func (j *job) leaveToPeople(ctx context.Context, policy *bosman.Policy, v bosman.WatchVerdict, how bosman.RevertPolicy, why string) error {
+	bad := bosman.Failed("%s does badly: %s", ref(j.op.Release), v.Reason).
+		WithKept(fmt.Sprintf("%s still serves %s", j.op.Instance, ref(j.op.Release))).WithNext("bosman revert " + j.op.Instance)
+	note := "it is not reverted because bosman.yaml does not ask for it"
+	if policy.Watch.Revert {
+		note = "it is not taken back by itself, a person must decide: " + why
+		bad.Message += "; " + note
+		if how == bosman.RevertAsk && j.op.Backup != 0 {
+			bad.Next += fmt.Sprintf(" --database restore for the data of %s, or fix it forward: push and deploy", bosman.Ref(bosman.LetterBackup, j.op.Backup))
+		}
+	}
+	if err := j.change(ctx, func(o *bosman.Operation) bool { o.Error = bad; return true }); err != nil {
+		return err
+	}
+	j.run.Note(ctx, "does badly: %s; %s", v.Reason, note)
+	return nil
 }

@@ -13,7 +13,10 @@ import (
 )
 
 func reverts(d, backup int) func(*bosman.Operation) {
-	return func(o *bosman.Operation) { o.Reverts, o.Backup, o.Why = d, backup, "candidates are gone" }
+	return func(o *bosman.Operation) {
+		o.Reverts, o.Backup, o.Why = d, backup, "candidates are gone"
+		o.WayBack = &bosman.WayBack{Confirmed: backup != 0}
+	}
 }
 
 // The watch takes a bad release back by itself; what was written meanwhile is
@@ -68,11 +71,22 @@ func TestWatchReverts(t *testing.T) {
 	}
 }
 
-// A migration that drops something is not reverted across without a person.
+// write adds a row to live's database.
+func (f *fixture) write(row string) error {
+	return f.tx(func(s *state) error {
+		d := s.Data["live"]
+		d.Rows = append(d.Rows, row)
+		s.Data["live"] = d
+		return nil
+	})
+}
+
+// A migration that drops something is not reverted across without a person
+// once somebody wrote.
 func TestWatchDoesNotRevertAcrossADrop(t *testing.T) {
 	f := newFixture(t)
 	f.drops = true
-	f.on("Watch", func(context.Context) error { return errors.New("bad") })
+	f.on("Watch", func(context.Context) error { return errors.Join(errors.New("bad"), f.write("written under r2")) })
 	op := f.wait(f.ask(bosman.PlanDeploy, "live", 2))
 	if op.State != bosman.OpDone || op.Error == nil || !strings.Contains(op.Error.Next, "--database restore for the data of k1") ||
 		!strings.Contains(note(op, "watch"), "a person must decide") || !strings.Contains(note(op, "migrate"), "may not work on it") {
@@ -272,7 +286,7 @@ func TestRevertWithTheDatabase(t *testing.T) {
 	t.Run("succeeds", func(t *testing.T) {
 		f, d, backup := deploy(t)
 		rev := f.wait(f.ask(bosman.PlanRevert, "live", 1, reverts(d, backup)))
-		if rev.State != bosman.OpDone || !strings.Contains(note(rev, "swap"), "kept as live__kept") {
+		if rev.State != bosman.OpDone || !strings.Contains(note(rev, "swap"), "kept as live__kept") || !strings.Contains(note(rev, "restore"), "the kept copy takes the place") {
 			t.Errorf("revert %+v", rev)
 		}
 		f.serves("live", 1)

@@ -22,11 +22,13 @@ import (
 // world is all that the plans act on, in one file, so that it outlives a
 // killed process. It notes each violation of what must always hold.
 type world struct {
-	path  string
-	mu    sync.Mutex
-	hook  map[string]func(ctx context.Context) error // called before a method acts
-	svc   *Service
-	drops bool // the release command drops a column
+	path     string
+	mu       sync.Mutex
+	hook     map[string]func(ctx context.Context) error // called before a method acts
+	svc      *Service
+	drops    bool // the release command drops a column
+	full     bool // there is no room for a kept copy
+	forecast Forecast
 }
 
 type state struct {
@@ -41,6 +43,9 @@ type state struct {
 	Data       map[string]data // databases by name
 	Kept       map[string]data
 	Tags       map[string]string
+	Ways       map[string]data
+	Held       map[string]time.Time
+	Marks      map[int]map[Moment]int // rows, by operation
 	Dumps      map[int]data
 	Log        []string // activity
 	Calls      []string
@@ -68,6 +73,7 @@ func (w *world) load() *state {
 			Ops: map[int]bosman.Operation{}, Instances: map[string]bosman.Instance{}, Backups: map[int]bosman.Backup{},
 			Releases: map[int]bosman.Release{}, Owners: map[string]int{}, Sets: map[string]int{}, Routes: map[string]Routed{},
 			Closed: map[string]string{}, Data: map[string]data{}, Kept: map[string]data{}, Tags: map[string]string{}, Dumps: map[int]data{},
+			Ways: map[string]data{}, Held: map[string]time.Time{}, Marks: map[int]map[Moment]int{},
 		}
 	}
 	if err != nil {
@@ -85,7 +91,7 @@ func (w *world) tx(f func(s *state) error) error {
 		return err
 	}
 	for name, r := range s.Routes {
-		if _, runs := s.Sets[r.ID]; r.ID != "" && !runs {
+		if _, runs := s.Sets[r.ID]; r.ID != "" && !runs && s.Held[name].IsZero() {
 			s.Violations = append(s.Violations, fmt.Sprintf("%s is routed to %s, which does not run", name, r.ID))
 		}
 	}
@@ -319,7 +325,13 @@ func (w *world) Policy(_ context.Context, _ string, kind bosman.InstanceKind) (*
 	return &bosman.Policy{Copy: "staging"}, nil
 }
 
-func (w *world) RevertByItself(ctx context.Context, op bosman.Operation, why string) (bosman.Operation, error) {
+func (w *world) Forecast(context.Context, bosman.Operation) (Forecast, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.forecast, nil
+}
+
+func (w *world) RevertByItself(ctx context.Context, op bosman.Operation, restore bool, why string) (bosman.Operation, error) {
 	var rev bosman.Operation
 	err := w.tx(func(s *state) error {
 		for _, o := range s.Ops {
@@ -332,6 +344,9 @@ func (w *world) RevertByItself(ctx context.Context, op bosman.Operation, why str
 		rev = bosman.Operation{
 			App: op.App, Number: len(s.Ops) + 1, Instance: op.Instance, Plan: bosman.PlanRevert, Release: i.Previous, From: i.Release,
 			Reverts: op.Number, State: bosman.OpQueued, By: "bosman", Why: why, Auto: true,
+		}
+		if restore {
+			rev.Backup = op.Backup
 		}
 		s.Ops[rev.Number] = rev
 		s.Reverts++
@@ -356,6 +371,20 @@ func (w *world) Start(ctx context.Context, l Launch) error {
 		s.Sets[l.ID] = l.Release
 		return nil
 	})
+}
+
+func (w *world) Hold(ctx context.Context, i bosman.Instance, fence int, until time.Time) error {
+	return w.call(ctx, "Hold", func(s *state) error {
+		if s.Routes[i.Name].Fence > fence {
+			return bosman.Conflict("a later operation has routed it")
+		}
+		s.Held[i.Name] = until
+		return nil
+	})
+}
+
+func (w *world) Unhold(ctx context.Context, i bosman.Instance, _ int) error {
+	return w.call(ctx, "Unhold", func(s *state) error { delete(s.Held, i.Name); return nil })
 }
 
 func (w *world) Stop(ctx context.Context, _ bosman.Instance, id string) error {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -102,13 +103,84 @@ func (w *world) Swap(ctx context.Context, i bosman.Instance, p Prepared) (string
 			return nil
 		}
 		for id := range s.Sets {
-			if strings.HasPrefix(id, i.App+"."+i.Name+".") && len(s.Closed) > 0 {
+			if strings.HasPrefix(id, i.App+"."+i.Name+".") && (len(s.Closed) > 0 || !s.Held[i.Name].IsZero()) {
 				s.Violations = append(s.Violations, id+" runs while its data changes places")
 			}
 		}
 		s.Kept[kept] = s.Data[i.Name]
+		if d, back := s.Ways[p.Name]; p.Kept && back {
+			s.Data[i.Name] = d
+			delete(s.Ways, p.Name)
+			return nil
+		}
 		s.Data[i.Name] = s.Data[p.Name]
 		delete(s.Data, p.Name)
+		return nil
+	})
+}
+
+// Mark counts rows.
+func (w *world) Mark(ctx context.Context, i bosman.Instance, op int, m Moment) error {
+	return w.call(ctx, "Mark", func(s *state) error {
+		if s.Marks[op] == nil {
+			s.Marks[op] = map[Moment]int{}
+		}
+		if _, known := s.Marks[op][m]; !known || m == MomentMigrated {
+			s.Marks[op][m] = len(s.Data[i.Database.Name].Rows)
+		}
+		return nil
+	})
+}
+
+func (w *world) Written(_ context.Context, i bosman.Instance, op int) (bosman.Written, error) {
+	s := w.see()
+	m := s.Marks[op]
+	before, known := m[MomentBackup]
+	if !known {
+		return bosman.Written{}, nil
+	}
+	_, held := m[MomentHeld]
+	out := bosman.Written{Known: true, Certain: held || m[MomentMigrated] == m[MomentMigrate]}
+	if n := len(s.Data[i.Database.Name].Rows) - before - (m[MomentMigrated] - m[MomentMigrate]); n > 0 {
+		out.Tables = []bosman.TableRows{{Table: "public.candidate", Rows: int64(n)}}
+	}
+	return out, nil
+}
+
+func wayBackName(i bosman.Instance, op int) string {
+	return fmt.Sprintf("%s__way_back_d%d", i.Name, op)
+}
+
+func (w *world) Keep(ctx context.Context, i bosman.Instance, b bosman.Backup, op int) (Kept, error) {
+	k := Kept{Name: wayBackName(i, op), Bytes: 14 << 20}
+	return k, w.call(ctx, "Keep", func(s *state) error {
+		if w.full {
+			k = Kept{Note: "the disk is full"}
+			return nil
+		}
+		s.Ways[k.Name] = s.Dumps[b.Number]
+		return nil
+	})
+}
+
+func (w *world) TakeKept(ctx context.Context, i bosman.Instance, k Kept) (p Prepared, ok bool, err error) {
+	p = Prepared{Name: k.Name, Database: bosman.Database{Engine: "postgres", Name: i.Name}, Note: "14 MB", Kept: true}
+	err = w.call(ctx, "TakeKept", func(s *state) error {
+		_, ok = s.Ways[k.Name]
+		ok = ok || s.placed(i, p)
+		return nil
+	})
+	return p, ok, err
+}
+
+func (w *world) Forget(ctx context.Context, i bosman.Instance, which func(int) bool) error {
+	return w.call(ctx, "Forget", func(s *state) error {
+		for name := range s.Ways {
+			_, n, _ := strings.Cut(name, i.Name+"__way_back_d")
+			if op, err := strconv.Atoi(n); err == nil && which(op) {
+				delete(s.Ways, name)
+			}
+		}
 		return nil
 	})
 }

@@ -71,6 +71,7 @@ type Config struct {
 	Runtime    Runtime
 	Addresses  Addresses
 	Migrations Migrations
+	KeptData   KeptData // may be nil: then nobody counts what is written
 	Log        *slog.Logger
 	Now        func() time.Time
 }

@@ -13,6 +13,10 @@ import (
 // Try puts a change on a testing instance: a fresh copy of staging's database
 // and files, the change's release, running. The instance is made if need be.
 func (h *Helm) Try(ctx context.Context, a bosman.Actor, app, ref, instance string) (bosman.Operation, error) {
+	return h.try(ctx, a, app, ref, instance, false)
+}
+
+func (h *Helm) try(ctx context.Context, a bosman.Actor, app, ref, instance string, exact bool) (bosman.Operation, error) {
 	c, err := h.FindChange(ctx, a, app, ref)
 	if err != nil {
 		return bosman.Operation{}, err
@@ -29,12 +33,16 @@ func (h *Helm) Try(ctx context.Context, a bosman.Actor, app, ref, instance strin
 	if err != nil {
 		return bosman.Operation{}, bosman.AsError(err).WithKept(instance + " was left as it is")
 	}
-	return h.ask(ctx, a, bosman.Operation{App: app, Instance: i.Name, Plan: bosman.PlanTry, Release: r.Number, From: i.Release, Change: c.Number})
+	return h.ask(ctx, a, bosman.Operation{App: app, Instance: i.Name, Plan: bosman.PlanTry, Release: r.Number, From: i.Release, Change: c.Number, Exact: exact})
 }
 
 // Reset gives a testing instance a fresh copy again, with the newest release
 // of the change it shows.
 func (h *Helm) Reset(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error) {
+	return h.reset(ctx, a, app, instance, false)
+}
+
+func (h *Helm) reset(ctx context.Context, a bosman.Actor, app, instance string, exact bool) (bosman.Operation, error) {
 	i, err := h.Instance(ctx, a, app, instance)
 	if err != nil {
 		return bosman.Operation{}, err
@@ -42,7 +50,7 @@ func (h *Helm) Reset(ctx context.Context, a bosman.Actor, app, instance string) 
 	if i.Change == 0 {
 		return bosman.Operation{}, bosman.Conflict("%s shows no change", instance).WithKept("it was left as it is").WithNext("bosman try CHANGE --on " + instance)
 	}
-	return h.Try(ctx, a, app, changeRef(i.Change), instance)
+	return h.try(ctx, a, app, changeRef(i.Change), instance, exact)
 }
 
 // releaseOfChange is the newest release made of the change's head.
@@ -161,83 +169,6 @@ func (h *Helm) nextRelease(ctx context.Context, i bosman.Instance) (int, error) 
 	return 0, bosman.Conflict("%s has no green release of main yet", i.App).WithKept(i.Name + " was left as it is").WithNext("push to main and wait for its build")
 }
 
-// Revert takes an instance back to the release before. It needs only the
-// right to revert: no window, nobody at hand, no fresh backup; it takes over
-// from a running deployment. restore puts the database and files of the
-// backup made before that deployment in place of the present ones, which are
-// kept.
-func (h *Helm) Revert(ctx context.Context, a bosman.Actor, app, instance string, restore bool, why string) (bosman.Operation, error) {
-	i, err := h.Instance(ctx, a, app, instance)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	if err := h.may(ctx, a, bosman.MayRevert, app, i.Kind); err != nil {
-		return bosman.Operation{}, err
-	}
-	if restore {
-		if err := h.may(ctx, a, bosman.MayRestore, app, i.Kind); err != nil {
-			return bosman.Operation{}, err
-		}
-	}
-	return h.revert(ctx, a, i, restore, why)
-}
-
-// RevertByItself is the watch's revert of a deployment that does badly.
-func (h *Helm) RevertByItself(ctx context.Context, op bosman.Operation, why string) (bosman.Operation, error) {
-	i, err := h.Store.Instance(ctx, op.App, op.Instance)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	return h.revert(ctx, bosman.System(), i, false, why)
-}
-
-func (h *Helm) revert(ctx context.Context, a bosman.Actor, i bosman.Instance, restore bool, why string) (bosman.Operation, error) {
-	op := bosman.Operation{App: i.App, Instance: i.Name, Plan: bosman.PlanRevert, From: i.Release, Release: i.Previous, Why: why, Auto: a.System}
-	var running bosman.Operation
-	if i.Operation != 0 {
-		var err error
-		if running, err = h.Store.Operation(ctx, i.App, i.Operation); err != nil {
-			return op, err
-		}
-		if running.Plan == bosman.PlanRevert && !running.State.Final() {
-			return running, bosman.Busy("%s is already being reverted by %s", i.Name, opRef(running.Number)).WithNext("bosman log " + opRef(running.Number) + " -f")
-		}
-	}
-	last, err := h.lastDeployment(ctx, i)
-	if err != nil {
-		return op, err
-	}
-	if running.Plan == bosman.PlanDeploy && !running.State.Final() && !running.Committed {
-		// Not switched yet: what runs now is what must go on running.
-		op.Release, op.Reverts = i.Release, running.Number
-	} else {
-		op.Reverts = last.Number
-	}
-	if op.Release == 0 {
-		return op, bosman.Conflict("%s has no release to go back to", i.Name).WithKept("it was left as it is").WithNext("deploy another release: bosman deploy " + i.Name + " --release rN")
-	}
-	if restore {
-		op.Backup = last.Backup
-		if op.Backup == 0 {
-			return op, bosman.Conflict("%s has no backup of its own to restore", opRef(last.Number)).WithKept("it was left as it is").WithNext("choose one: bosman backup list --instance " + i.Name + ", or revert with --database keep")
-		}
-	}
-	return h.ask(ctx, a, op)
-}
-
-func (h *Helm) lastDeployment(ctx context.Context, i bosman.Instance) (bosman.Operation, error) {
-	ops, err := h.Store.Operations(ctx, i.App, i.Name, 50)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	for _, o := range ops {
-		if o.Plan == bosman.PlanDeploy && o.Release == i.Release && o.Committed {
-			return o, nil
-		}
-	}
-	return bosman.Operation{}, nil
-}
-
 // Restart restarts an instance's processes, one set beside the other.
 func (h *Helm) Restart(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error) {
 	return h.simple(ctx, a, app, instance, bosman.PlanRestart, bosman.MayOperate)
@@ -307,8 +238,14 @@ func wish(op bosman.Operation) string {
 	case bosman.PlanRevert:
 		return "go back to " + release + " on " + op.Instance
 	case bosman.PlanTry:
+		if op.Exact {
+			return "try " + changeRef(op.Change) + " (" + release + ") on " + op.Instance + " with the data of that moment"
+		}
 		return "try " + changeRef(op.Change) + " (" + release + ") on " + op.Instance
 	case bosman.PlanRestore:
+		if op.Backup == 0 && op.WayBack != nil {
+			return "put back the kept " + op.WayBack.Kept + " on " + op.Instance
+		}
 		return "restore " + bosman.Ref(bosman.LetterBackup, op.Backup) + " on " + op.Instance
 	case bosman.PlanBackup:
 		return "back up " + op.Instance

@@ -177,7 +177,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
 		Migrations: newMigrations(s),
-		Log:        s.log,
+		KeptData:   keptData{s.databases}, Log: s.log,
 	})
 	s.instances.helm = s.helm
 	s.queue = build.NewQueue(s.records, &build.Runner{

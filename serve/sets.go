@@ -100,7 +100,7 @@ func (n *instances) serving(ctx context.Context, i bosman.Instance) (map[string]
 	}
 	routed := false
 	for _, r := range all {
-		routed = routed || r.App == i.App && r.Instance == i.Name && r.Stopped == ""
+		routed = routed || r.App == i.App && r.Instance == i.Name && r.Stopped == "" && !r.Held
 	}
 	if !routed {
 		return nil, nil
