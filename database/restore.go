@@ -146,15 +146,16 @@ func (k *Keeper) fit(ctx context.Context, at Place) (m Manifest, err error) {
 // buildRestore builds the content of a backup beside the data of an instance.
 func (k *Keeper) buildRestore(at Place, m Manifest, into Snapshot) func(context.Context, note) error {
 	return func(ctx context.Context, n note) error {
-		if n.Database {
-			if _, err := k.restoreInto(ctx, at, m, k.Engine, n.next()); err != nil {
+		if n.Files != "" { // first: what is wrong with them shows sooner
+			if err := k.restoreFiles(ctx, at, m, nextFiles(n.Files), into.UID); err != nil {
 				return err
 			}
 		}
-		if n.Files == "" {
+		if !n.Database {
 			return nil
 		}
-		return k.restoreFiles(ctx, at, m, nextFiles(n.Files), into.UID)
+		_, err := k.restoreInto(ctx, at, m, k.Engine, n.next())
+		return err
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *suite) wide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("INSERT INTO attachment VALUES ($1, $2)", 1, big); err != nil {
+	if _, err := db.Exec("INSERT INTO attachment VALUES ("+w.mark(1)+", "+w.mark(2)+")", 1, big); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

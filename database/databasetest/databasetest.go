@@ -26,14 +26,32 @@ type World struct {
 	Trial  database.Engine // where backups are tried out; may be Engine
 	Open   func(bosman.Database) (*sql.DB, error)
 	Blob   string // the type of a column of bytes
-	Mark   func(n int) string
+	Text   string // the type of a short text that can be indexed; "" is text
+	Mark   string // stands for each value of a statement; "" is $1, $2 …
+}
+
+// text is the type of a short text.
+func (w World) text() string {
+	if w.Text == "" {
+		return "text"
+	}
+	return w.Text
+}
+
+// mark stands for the nth value of a statement.
+func (w World) mark(n int) string {
+	if w.Mark == "" {
+		return fmt.Sprintf("$%d", n)
+	}
+	return w.Mark
 }
 
 // Maker makes the world of an app. t is nil in a child process.
 type Maker func(app string) (World, error)
 
-// Verbs are what is killed at each of its points.
-func Verbs() []string { return []string{"backup", "verify", "remove", "restore", "replace"} }
+// Verbs are what is killed at each of its points; there are also verify and
+// remove, which hold little of a driver's own.
+func Verbs() []string { return []string{"backup", "restore", "replace"} }
 
 // Test judges an engine. app begins the names of the apps it makes; the verbs
 // are killed at each of their points.
@@ -123,7 +141,7 @@ func (w World) rows(d bosman.Database) (n int) {
 // fill makes a table of n candidates.
 func (w World) fill(t testing.TB, d bosman.Database, n int) {
 	t.Helper()
-	statements := []string{"CREATE TABLE candidate (id integer PRIMARY KEY, name text NOT NULL)", "CREATE INDEX candidate_name ON candidate (name)"}
+	statements := []string{"CREATE TABLE candidate (id integer PRIMARY KEY, name " + w.text() + " NOT NULL)", "CREATE INDEX candidate_name ON candidate (name)"}
 	for i := range n {
 		statements = append(statements, fmt.Sprintf("INSERT INTO candidate VALUES (%d, 'Zażółć %d')", i, i))
 	}

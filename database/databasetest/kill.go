@@ -104,8 +104,8 @@ func (s *suite) kill(t *testing.T) {
 				t.Fatalf("only the points %q were passed", points)
 			}
 			for _, p := range points {
-				if s.killed[p] {
-					continue // the same code, reached by another verb
+				if s.killed[p] || strings.HasPrefix(p, "vault.") && !slices.Contains(s.verbs, "remove") {
+					continue // the same code, reached by another verb, or of no driver
 				}
 				s.killed[p] = true
 				t.Run(p, func(t *testing.T) { s.killAt(t, verb, p) })

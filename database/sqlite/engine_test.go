@@ -32,5 +32,8 @@ func maker(root string) databasetest.Maker {
 func TestSuite(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(rootEnv, root)
-	databasetest.Test(t, "lite", maker(root), databasetest.Verbs()...)
+	databasetest.Test(t, "lite", maker(root), append(databasetest.Verbs(), "verify", "remove")...)
 }
+
+// A backup as it was made before there were vaults can still be restored.
+func TestFormat1(t *testing.T) { databasetest.Format1(t, maker(t.TempDir()), "testdata/format1") }
