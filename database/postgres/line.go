@@ -15,6 +15,9 @@ import (
 // stays open from call to call: opening one takes longer than most questions.
 // fn must be short: others wait.
 func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
+	if c.Profile == Solo { // seldom asked, and has few connections
+		return c.with(ctx, "postgres", doing, fn)
+	}
 	c.talking.Lock()
 	defer c.talking.Unlock()
 	if c.line != nil && c.line.Ping(ctx) != nil { // the server was restarted meanwhile, or ctx has ended

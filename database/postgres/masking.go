@@ -111,6 +111,22 @@ func (e *Engine) mask(ctx context.Context, making string, s mask.Spec) error {
 	return e.forget(ctx, making, plan, len(s.SQL) > 0)
 }
 
+// Mask masks a database of this engine that nobody uses: one on a server of
+// its own that becomes a golden copy.
+func (e *Engine) Mask(ctx context.Context, name string, s mask.Spec) error {
+	db, worker := databaseName(e.app, name), quote(workerRole(e.app))
+	if s.Empty() {
+		return nil
+	}
+	if err := e.home.exec(ctx, "let the worker into "+db, "GRANT CONNECT ON DATABASE "+quote(db)+" TO "+worker); err != nil {
+		return err
+	}
+	if err := e.mask(ctx, db, s); err != nil {
+		return err
+	}
+	return e.home.exec(ctx, "let the worker out of "+db, "REVOKE CONNECT ON DATABASE "+quote(db)+" FROM "+worker)
+}
+
 // quietly runs fn while triggers, rules and foreign keys rest in sessions of
 // the worker in this database. Only a superuser may set that, for others too.
 func (e *Engine) quietly(ctx context.Context, making string, fn func() error) error {

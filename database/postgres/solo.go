@@ -316,8 +316,8 @@ func (e *Engine) CopyByDump(ctx context.Context, from bosman.Database, to string
 	return e.copyByDump(ctx, from, to, opt)
 }
 
-// CopyByDumpFrom is CopyByDump of a database on source's own cluster, which
-// may have the same name as e's.
+// CopyByDumpFrom copies a database on source's own cluster, which may have the
+// same name as e's, and stays in use.
 func (e *Engine) CopyByDumpFrom(ctx context.Context, source *Engine, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	other := *e
 	other.sources = map[string]*Cluster{from.Cluster: source.home}

@@ -86,9 +86,9 @@ func BenchmarkClone(b *testing.B) {
 		if err := os.RemoveAll(filepath.Join(dir, "cp")); err != nil {
 			b.Fatal(err)
 		}
-		var copied bosman.Database
+		var copied, next bosman.Database
 		clone += took(b, func() (err error) {
-			if copied, _, err = e.Copy(b.Context(), from, "testing-anna__next", database.CopyOptions{Release: 1}); err != nil {
+			if copied, _, err = e.Copy(b.Context(), from, "testing-anna", database.CopyOptions{Release: n + 1}); err != nil {
 				return err
 			}
 			return query(copied)
@@ -96,16 +96,21 @@ func BenchmarkClone(b *testing.B) {
 		if at, err := e.entryOf(copied); err == nil {
 			files = filesIn(filepath.Join(e.folder(at), "data"))
 		}
-		place, err := e.Find(b.Context(), "testing-anna")
-		if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
+		if next, _, err = e.Copy(b.Context(), from, "testing-anna__next", database.CopyOptions{Release: n + 1}); err != nil {
 			b.Fatal(err)
 		}
-		swap += took(b, func() error {
-			if _, err := e.Swap(b.Context(), place, copied); err != nil {
+		var kept bosman.Database
+		swap += took(b, func() (err error) {
+			if kept, err = e.Swap(b.Context(), copied, next); err != nil {
 				return err
 			}
-			return query(place)
+			return query(copied)
 		})
+		for _, d := range []bosman.Database{copied, kept} {
+			if err := e.Drop(b.Context(), d); err != nil {
+				b.Fatal(err)
+			}
+		}
 		exact += took(b, func() (err error) {
 			copied, _, err = e.Copy(b.Context(), from, "testing-exact", database.CopyOptions{Release: n + 2, Exact: true})
 			return err

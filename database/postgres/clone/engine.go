@@ -2,6 +2,7 @@ package clone
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -19,16 +20,27 @@ type Engine struct {
 	app     string
 	sources []*postgres.Cluster
 	face    *postgres.Engine // describes databases; it has no server
+	masking database.Masking // nil: golden copies hold what their source holds
 	log     *slog.Logger
 	now     func() time.Time
 }
 
-var (
-	_ database.Engine          = (*Engine)(nil)
-	_ database.Checker         = (*Engine)(nil)
-	_ database.Refresher       = (*Engine)(nil)
-	_ database.ActivityCounter = (*Engine)(nil)
-)
+// abilities are what an engine of PostgreSQL databases can do.
+type abilities interface {
+	database.Engine
+	database.Checker
+	database.Refresher
+	database.ActivityCounter
+	database.Masker
+	database.Streamer
+	database.Versioned
+	database.Recorder
+	Schema(ctx context.Context, d bosman.Database) (database.Schema, error)
+	Describe(name string) bosman.Database
+	SetAside(ctx context.Context, d bosman.Database) (bosman.Database, error)
+}
+
+var _ abilities = (*Engine)(nil)
 
 // Engine drives the copies of app. Databases on the clusters in sources, which
 // must have been ensured, can be copied. The host must have been opened.
@@ -232,60 +244,65 @@ func bytesOf(dir string) (n int64) {
 	return n
 }
 
-// Backup implements database.Engine.
-func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (info database.BackupInfo, err error) {
-	in, back, err := e.driver(ctx, d)
-	if err != nil {
-		return info, err
+// use calls fn with what drives d: its own server, or a source's.
+func (e *Engine) use(ctx context.Context, d bosman.Database, fn func(*postgres.Engine) error) error {
+	if d.Cluster != Cluster {
+		return fn(e.face) // which says so if it is none of the sources
 	}
-	defer back()
-	return in.Backup(ctx, d, dir)
-}
-
-// Inspect implements database.Engine.
-func (e *Engine) Inspect(ctx context.Context, d bosman.Database) (got database.Inspection, err error) {
-	in, back, err := e.driver(ctx, d)
-	if err != nil {
-		return got, err
-	}
-	defer back()
-	return in.Inspect(ctx, d)
-}
-
-// Schema is Inspect without counting rows.
-func (e *Engine) Schema(ctx context.Context, d bosman.Database) (s database.Schema, err error) {
-	in, back, err := e.driver(ctx, d)
-	if err != nil {
-		return s, err
-	}
-	defer back()
-	return in.Schema(ctx, d)
-}
-
-// Check implements database.Checker.
-func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
-	in, back, err := e.driver(ctx, d)
+	in, back, err := e.borrow(ctx, d)
 	if err != nil {
 		return err
 	}
 	defer back()
-	return in.Check(ctx, d)
+	return fn(in)
+}
+
+// Backup implements database.Engine.
+func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (info database.BackupInfo, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { info, err = in.Backup(ctx, d, dir); return err })
+	return info, err
+}
+
+// BackupTo implements database.Streamer.
+func (e *Engine) BackupTo(ctx context.Context, d bosman.Database, put func(name string, write func(io.Writer) error) error) (info database.BackupInfo, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { info, err = in.BackupTo(ctx, d, put); return err })
+	return info, err
+}
+
+// Accepts implements database.Versioned.
+func (e *Engine) Accepts(ctx context.Context, b database.BackupInfo) error {
+	return e.face.Accepts(ctx, b)
+}
+
+// Inspect implements database.Engine.
+func (e *Engine) Inspect(ctx context.Context, d bosman.Database) (got database.Inspection, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { got, err = in.Inspect(ctx, d); return err })
+	return got, err
+}
+
+// Schema is Inspect without counting rows.
+func (e *Engine) Schema(ctx context.Context, d bosman.Database) (s database.Schema, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { s, err = in.Schema(ctx, d); return err })
+	return s, err
+}
+
+// Check implements database.Checker.
+func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
+	return e.use(ctx, d, func(in *postgres.Engine) error { return in.Check(ctx, d) })
 }
 
 // Activity implements database.ActivityCounter.
-func (e *Engine) Activity(ctx context.Context, d bosman.Database) (map[string]int64, error) {
-	in, back, err := e.driver(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	defer back()
-	return in.Activity(ctx, d)
+func (e *Engine) Activity(ctx context.Context, d bosman.Database) (counts map[string]int64, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { counts, err = in.Activity(ctx, d); return err })
+	return counts, err
 }
 
-// driver gives what drives d: its own server, or a source's.
-func (e *Engine) driver(ctx context.Context, d bosman.Database) (in *postgres.Engine, back func(), err error) {
-	if d.Cluster == Cluster {
-		return e.borrow(ctx, d)
-	}
-	return e.face, func() {}, nil // which says so if it is none of the sources
+// Record implements database.Recorder.
+func (e *Engine) Record(ctx context.Context, d bosman.Database, fn func(context.Context) error) (rec database.Recording, done, err error) {
+	err = e.use(ctx, d, func(in *postgres.Engine) (err error) { rec, done, err = in.Record(ctx, d, fn); return err })
+	return rec, done, err
 }
+
+// Describe gives how the instance of a name reaches its database here, whether
+// it exists or not.
+func (e *Engine) Describe(name string) bosman.Database { return e.describe(name) }

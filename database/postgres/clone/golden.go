@@ -8,6 +8,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mask"
 	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/database/storage"
 	"github.com/bosman-cd/bosman/internal/faults"
@@ -17,9 +18,20 @@ import (
 // migration may need the one before. A copy does not need its own any more.
 const keepGoldens = 2
 
+// Strategy is what bosman.CopyInfo says of a copy that shares the blocks of a
+// golden cluster.
+const Strategy = "reflink"
+
+// quickRefresh is how long a tester waits for fresher data without having asked
+// for it.
+const quickRefresh = 3 * time.Second
+
 // Copy implements database.Engine: from another server by way of a golden
 // copy, from one here by a dump.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	if from.Cluster == Cluster && opt.Still {
+		return e.copyStill(ctx, from, to, opt)
+	}
 	if from.Cluster == Cluster {
 		return e.copyByDump(ctx, from, to, opt)
 	}
@@ -50,7 +62,7 @@ func (e *Engine) copyGolden(ctx context.Context, g entry, to, from string) (d bo
 	}
 	defer release()
 	x := entry{Name: to, Copy: g.Copy}
-	x.Copy.From, x.Copy.Strategy = from, "clone"
+	x.Copy.From, x.Copy.Strategy = from, Strategy
 	e.host.goldens.RLock()
 	data := filepath.Join(e.folder(g), "data")
 	if gone = !there(data); gone {
@@ -93,6 +105,49 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 	return d, info, err
 }
 
+// copyStill copies a database here that nobody uses: its server is stopped
+// until its blocks are shared.
+func (e *Engine) copyStill(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	begun := time.Now()
+	info := bosman.CopyInfo{From: opt.From, TakenAt: e.now().UTC(), Release: opt.Release, Strategy: Strategy}
+	source, err := e.entryOf(from)
+	if err != nil {
+		return bosman.Database{}, info, err
+	}
+	d, release, err := e.begin(ctx, to)
+	if err != nil {
+		return d, info, err
+	}
+	defer release()
+	held, err := e.host.claim(ctx, e.app, source.Name)
+	if err != nil {
+		return d, info, err
+	}
+	defer held()
+	server := e.host.server(e.folder(source))
+	if err := server.Stop(ctx); err != nil {
+		return d, info, err
+	}
+	dir, tree, err := e.plant(ctx, filepath.Join(e.folder(source), "data"), "servers")
+	if !source.Parked {
+		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if lerr := e.launch(again, source); lerr != nil && err == nil {
+			err = e.host.discard(ctx, dir, lerr)
+		}
+	}
+	if err != nil {
+		return d, info, err
+	}
+	info.Bytes = tree.Bytes
+	x := entry{ID: filepath.Base(dir), Name: to, Copy: info}
+	if err := e.launch(ctx, x); err != nil {
+		return d, info, e.host.discard(ctx, dir, err)
+	}
+	info.Took = time.Since(begun)
+	return d, info, e.enter(ctx, x, dir)
+}
+
 // choose finds or makes the generation to copy.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (entry, error) {
 	if opt.Exact {
@@ -102,7 +157,7 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		}
 		return g, err
 	}
-	all, err := e.generations(from)
+	all, err := e.masked(ctx, from, opt.Release)
 	if err != nil {
 		return entry{}, err
 	}
@@ -196,13 +251,17 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 	if err != nil {
 		return entry{}, err
 	}
-	if len(all) > 0 && all[0].Copy.Release == release {
+	spec, version, err := e.maskSpec(ctx, from, release)
+	if err != nil {
+		return entry{}, err
+	}
+	if len(all) > 0 && all[0].Copy.Release == release && all[0].Golden.Mask == version {
 		was := all[0].Golden.Mark
 		if was == now || !exact && was.Data == now.Data {
 			return all[0], nil
 		}
 	}
-	g, err := e.makeGolden(ctx, from, release, now)
+	g, err := e.makeGolden(ctx, from, release, now, spec)
 	if err != nil {
 		return g, err
 	}
@@ -213,9 +272,13 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 const goldenName = "golden"
 
 // makeGolden fills a server by a dump of the source and stops it cleanly.
-func (e *Engine) makeGolden(ctx context.Context, from bosman.Database, release int, mark postgres.Mark) (entry, error) {
+func (e *Engine) makeGolden(ctx context.Context, from bosman.Database, release int, mark postgres.Mark, spec mask.Spec) (entry, error) {
 	begun := time.Now()
 	name, err := e.face.NameOf(ctx, from)
+	if err != nil {
+		return entry{}, err
+	}
+	version, err := spec.Version()
 	if err != nil {
 		return entry{}, err
 	}
@@ -227,8 +290,8 @@ func (e *Engine) makeGolden(ctx context.Context, from bosman.Database, release i
 	if err != nil {
 		return entry{}, err
 	}
-	g := entry{ID: filepath.Base(dir), Golden: &golden{Source: from.Cluster + "/" + from.Name, Mark: mark}}
-	g.Copy, err = e.fillGolden(ctx, dir, from, release)
+	g := entry{ID: filepath.Base(dir), Golden: &golden{Source: from.Cluster + "/" + from.Name, Mark: mark, Mask: version}}
+	g.Copy, err = e.fillGolden(ctx, dir, from, release, spec)
 	if err != nil {
 		return g, e.host.discard(ctx, dir, err)
 	}
@@ -244,7 +307,7 @@ func (e *Engine) makeGolden(ctx context.Context, from bosman.Database, release i
 	return g, faults.Point("clone.golden.entered")
 }
 
-func (e *Engine) fillGolden(ctx context.Context, dir string, from bosman.Database, release int) (info bosman.CopyInfo, err error) {
+func (e *Engine) fillGolden(ctx context.Context, dir string, from bosman.Database, release int, spec mask.Spec) (info bosman.CopyInfo, err error) {
 	c := e.host.server(dir)
 	if _, err := e.host.start(ctx, dir, working...); err != nil {
 		return info, err
@@ -253,15 +316,12 @@ func (e *Engine) fillGolden(ctx context.Context, dir string, from bosman.Databas
 	if err != nil {
 		return info, err
 	}
-	d, info, err := in.CopyByDump(ctx, from, goldenName, database.CopyOptions{Release: release})
+	_, info, err = in.CopyByDump(ctx, from, goldenName, database.CopyOptions{Release: release})
 	if err != nil {
 		return info, err
 	}
-	if e.host.Golden != nil {
-		d.Host = c.SocketDir
-		if err := e.host.Golden(ctx, e.app, d); err != nil {
-			return info, err
-		}
+	if err := in.Mask(ctx, goldenName, spec); err != nil {
+		return info, err
 	}
 	if err := in.Settle(ctx, goldenName); err != nil {
 		return info, err

@@ -49,9 +49,6 @@ const Cluster = "clone"
 type Host struct {
 	Dir string // absolute
 	Log *slog.Logger
-	// Golden, if set, is called with each golden copy of app before it is used
-	// for copies: to mask what is in it. An error discards the copy.
-	Golden func(ctx context.Context, app string, d bosman.Database) error
 
 	secret string
 	socks  string // folder of sockets, short
@@ -59,8 +56,8 @@ type Host struct {
 	mu      sync.Mutex // guards what follows, and the index files
 	working map[string]bool
 	bins    map[string]string // folder of the programs by the version of the data
-	goldens sync.RWMutex // held for reading while one is copied, for writing while generations go
-	empties sync.Mutex   // one empty cluster is made at a time
+	goldens sync.RWMutex      // held for reading while one is copied, for writing while generations go
+	empties sync.Mutex        // one empty cluster is made at a time
 }
 
 // Open makes the folders and reads the secret. KindUnavailable if the file
@@ -132,6 +129,7 @@ type entry struct {
 type golden struct {
 	Source string        `json:"source"` // cluster/database
 	Mark   postgres.Mark `json:"mark"`   // of the source when it was taken
+	Mask   string        `json:"mask,omitempty"`
 }
 
 // index is all that an app has here. A server that it does not name is half
