@@ -67,7 +67,7 @@ type Instance struct {
 
 // Database names one database on one server that Bosman reaches.
 type Database struct {
-	Engine   string `json:"engine,omitempty"`  // postgres, sqlite; "" for none
+	Engine   string `json:"engine,omitempty"`  // postgres, sqlite, mariadb; "" for none
 	Cluster  string `json:"cluster,omitempty"` // "main", "scratch"; "" for sqlite
 	Name     string `json:"name"`              // database name; the file's path for sqlite
 	User     string `json:"user,omitempty"`
@@ -140,6 +140,7 @@ type Operation struct {
 	Reverts   int             `json:"reverts"` // the operation that a revert takes back
 	State     OperationState  `json:"state"`
 	Auto      bool            `json:"auto"`         // asked for by a reaction, not by a person
+	Exact     bool            `json:"exact"`        // of a try: the source's data of the moment it runs
 	By        string          `json:"by,omitempty"` // Person, or "bosman"
 	Why       string          `json:"why,omitempty"`
 	Override  string          `json:"override,omitempty"` // reason given by an administrator to pass a rule

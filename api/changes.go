@@ -71,9 +71,13 @@ func (s *server) changes() {
 		InChange
 		Body struct {
 			Instance string `json:"instance" example:"testing-anna"`
+			CopyBody
 		}
 	},
 	) (bosman.Operation, error) {
+		if in.Body.Exact {
+			return s.Helm.TryExact(ctx, actor(ctx), in.App, in.Ref, in.Body.Instance)
+		}
 		return s.Helm.Try(ctx, actor(ctx), in.App, in.Ref, in.Body.Instance)
 	})
 }

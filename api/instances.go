@@ -21,12 +21,6 @@ type DeployBody struct {
 	Override string `json:"override,omitempty" doc:"an administrator's reason to pass a rule"`
 }
 
-// RevertBody says how to revert; all of it may be left out.
-type RevertBody struct {
-	Database string `json:"database,omitempty" enum:"keep,restore" doc:"keep the database (the default) or restore the backup made before the deployment"`
-	Why      string `json:"why,omitempty"`
-}
-
 // or gives an empty body for a missing one.
 func or[T any](body *T) T {
 	if body == nil {
@@ -57,20 +51,11 @@ func (s *server) instances() {
 		b := or(in.Body)
 		return s.Helm.Deploy(ctx, actor(ctx), helm.DeployRequest{App: in.App, Instance: in.Instance, Release: b.Release, Why: b.Why, Override: b.Override})
 	})
-	add(s, route{"POST", at + "/revert", "revert", tag, "Take an instance back to the release before"}, func(ctx context.Context, in *struct {
-		InInstance
-		Body *RevertBody
-	},
-	) (bosman.Operation, error) {
-		b := or(in.Body)
-		return s.Helm.Revert(ctx, actor(ctx), in.App, in.Instance, b.Database == "restore", b.Why)
-	})
 	type verb = func(context.Context, bosman.Actor, string, string) (bosman.Operation, error)
 	for _, v := range []struct {
 		name, summary string
 		do            verb
 	}{
-		{"reset", "Give a testing instance a fresh copy again", s.Helm.Reset},
 		{"restart", "Restart an instance's processes", s.Helm.Restart},
 		{"stop", "Stop an instance until it is started or deployed to", s.Helm.Stop},
 		{"start", "Start a stopped instance", s.Helm.Start},

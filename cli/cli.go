@@ -59,6 +59,7 @@ type Roles struct {
 	Serve   func(ctx context.Context, o ServeOptions, stdout, stderr io.Writer) error
 	Demo    func(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	Doctor  func(ctx context.Context, o ServeOptions, stdout io.Writer) error
+	Recover func(ctx context.Context, o RecoverOptions, stdout io.Writer) error
 	Version string
 }
 
@@ -130,8 +131,11 @@ type commands struct {
 	Tasks     tasksCmd     `cmd:"" group:"instance" help:"List the tasks that bosman.yaml names."`
 	Instances instancesCmd `cmd:"" group:"instance" help:"List and remove instances."`
 	Releases  releasesCmd  `cmd:"" group:"instance" help:"List releases."`
+	Databases databasesCmd `cmd:"" group:"instance" help:"List an app's databases, what they take and how copies are made."`
+	Mask      maskCmd      `cmd:"" group:"instance" help:"Show what is masked in copies of the data."`
 	Ops       opsCmd       `cmd:"" name:"deployments" group:"instance" help:"List deployments and the other operations."`
 	Cancel    cancelCmd    `cmd:"" group:"instance" help:"Cancel a build, or an operation that still waits."`
+	Kept      keptCmd      `cmd:"" group:"instance" help:"List, put back and remove the data that restores replaced."`
 	Backup    backupCmd    `cmd:"" group:"instance" help:"List, make and restore backups."`
 
 	App           appCmd           `cmd:"" group:"admin" help:"List, add and remove apps."`
@@ -144,6 +148,8 @@ type commands struct {
 
 	Serve         serveCmd         `cmd:"" group:"machine" help:"Run Bosman."`
 	Demo          demoCmd          `cmd:"" group:"machine" help:"Run Bosman with an example application."`
+	Recovery      recoveryCmd      `cmd:"" group:"machine" help:"Make, confirm and look after the recovery key."`
+	Recover       recoverCmd       `cmd:"" group:"machine" help:"Bring a lost Bosman back from its backups, into an empty data folder."`
 	Doctor        doctorCmd        `cmd:"" group:"machine" help:"Look whether this machine has what Bosman needs."`
 	Completion    completionCmd    `cmd:"" group:"machine" help:"Print the completion script of a shell."`
 	GitCredential gitCredentialCmd `cmd:"" group:"machine" help:"Answer git's question for a password on this machine."`

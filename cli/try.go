@@ -5,6 +5,7 @@ type tryCmd struct {
 	waiting
 	Change string `arg:"" help:"c12, a branch, or the URL of a pull request."`
 	On     string `placeholder:"INSTANCE" help:"Testing instance; testing-YOU when left out."`
+	Exact  bool   `help:"Copy staging as it is at this moment, however long that takes, not as it was a while ago."`
 }
 
 // Help gives examples.
@@ -14,7 +15,8 @@ change. It is made if there is none of that name.
 
 Examples:
   bosman try c12 --wait
-  bosman try interview-dates --on testing-anna`
+  bosman try interview-dates --on testing-anna
+  bosman try c12 --exact --wait`
 }
 
 // Run asks for it.
@@ -31,7 +33,7 @@ func (c *tryCmd) Run(e *env) error {
 		}
 		on = "testing-" + me.Person
 	}
-	op, err := e.server().Try(e.ctx, app, c.Change, on)
+	op, err := e.server().Try(e.ctx, app, c.Change, on, c.Exact)
 	if err := e.asked(op, err, c.Wait); err != nil || !c.Wait || e.global.JSON {
 		return err
 	}
@@ -46,6 +48,7 @@ type resetCmd struct {
 	inApp
 	waiting
 	Instance string `arg:"" help:"A testing instance."`
+	Exact    bool   `help:"Copy staging as it is at this moment, however long that takes, not as it was a while ago."`
 }
 
 // Help gives examples.
@@ -54,7 +57,8 @@ func (resetCmd) Help() string {
 the change it shows. What it held is lost.
 
 Examples:
-  bosman reset testing-anna --wait`
+  bosman reset testing-anna --wait
+  bosman reset testing-anna --exact`
 }
 
 // Run asks for it.
@@ -63,6 +67,6 @@ func (c *resetCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	op, err := e.server().Operate(e.ctx, app, c.Instance, "reset")
+	op, err := e.server().Reset(e.ctx, app, c.Instance, c.Exact)
 	return e.asked(op, err, c.Wait)
 }

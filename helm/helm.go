@@ -71,7 +71,10 @@ type Config struct {
 	Runtime    Runtime
 	Addresses  Addresses
 	Migrations Migrations
+	Storage    Storage  // may be nil: then no databases are listed
 	KeptData   KeptData // may be nil: then nobody counts what is written
+	Custody    Custody
+	Masks      Masks // may be nil: then nobody is told of masks
 	Log        *slog.Logger
 	Now        func() time.Time
 }

@@ -101,8 +101,8 @@ func (c *Client) CloseChange(ctx context.Context, app, ref string) (wire.Ok, err
 }
 
 // Try puts a change on a testing instance.
-func (c *Client) Try(ctx context.Context, app, ref, instance string) (bosman.Operation, error) {
-	return post[bosman.Operation](ctx, c, at("apps", app, "changes", ref, "try"), m{"instance": instance})
+func (c *Client) Try(ctx context.Context, app, ref, instance string, exact bool) (bosman.Operation, error) {
+	return post[bosman.Operation](ctx, c, at("apps", app, "changes", ref, "try"), m{"instance": instance, "exact": exact})
 }
 
 // Builds lists builds; change -1 means all, 0 those of main.
@@ -154,15 +154,6 @@ func (c *Client) RemoveInstance(ctx context.Context, app, name string) (wire.Ok,
 // Deploy sends a release to an instance; release 0 lets the server choose.
 func (c *Client) Deploy(ctx context.Context, app, instance string, release int, why, override string) (bosman.Operation, error) {
 	return post[bosman.Operation](ctx, c, at("apps", app, "instances", instance, "deploy"), m{"release": release, "why": why, "override": override})
-}
-
-// Revert takes an instance back.
-func (c *Client) Revert(ctx context.Context, app, instance string, restore bool, why string) (bosman.Operation, error) {
-	database := "keep"
-	if restore {
-		database = "restore"
-	}
-	return post[bosman.Operation](ctx, c, at("apps", app, "instances", instance, "revert"), m{"database": database, "why": why})
 }
 
 // Operate asks for reset, restart, stop, start or backup of an instance.

@@ -181,6 +181,9 @@ func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
 	if err != nil {
 		return err
 	}
+	if c.major() < 14 { // its amcheck does not know what pg_amcheck asks
+		return nil
+	}
 	program, err := c.dumper("pg_amcheck")
 	if err != nil {
 		return nil

@@ -180,8 +180,8 @@ func TestStillCopy(t *testing.T) {
 	if info.Strategy != StrategyStill || info.Release != 4 || time.Since(info.TakenAt) > time.Minute || info.Bytes == 0 {
 		t.Errorf("info %+v", info)
 	}
-	if n := count(t, main.admin(d.Name), "candidate"); n != 1 {
-		t.Errorf("the copy has %d rows", n)
+	if in, err := e.Inspect(t.Context(), d); err != nil || in.Rows["public.candidate"] != 1 {
+		t.Errorf("the copy has %v, %v", in.Rows, err)
 	}
 	mustSQL(t, from, "INSERT INTO candidate VALUES ('Ola')")
 }

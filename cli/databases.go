@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/bosman-cd/bosman"
+)
+
+type databasesCmd struct {
+	inApp
+}
+
+// Help gives examples.
+func (databasesCmd) Help() string {
+	return `Each database of an app on Bosman's servers: of instances, golden copies that
+fresh copies are made of, copies made ready in advance, and what was kept when
+something took its place. Below stands how copies are made here and why not
+faster.
+
+Examples:
+  bosman databases
+  bosman databases --json | jq '.databases | map(.bytes) | add'`
+}
+
+// Run lists them.
+func (c *databasesCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	s, err := e.server().Databases(e.ctx, app)
+	if err != nil {
+		return err
+	}
+	return e.show(s, func() error {
+		rows := make([][]string, 0, len(s.Databases))
+		for _, d := range s.Databases {
+			rows = append(rows, []string{d.Instance, string(d.Role), size(d.Bytes), e.dataOf(d), first(d.Copy.Strategy, "-"), strings.TrimSpace(d.Engine + " " + d.Cluster), e.note(d)})
+		}
+		if err := e.table([]string{"INSTANCE", "WHAT", "SIZE", "DATA", "MADE BY", "SERVER", "NOTE"}, rows, "there is no database"); err != nil {
+			return err
+		}
+		for _, v := range s.Servers {
+			if err := e.server1(v); err != nil {
+				return err
+			}
+		}
+		if s.Pool != "" {
+			return e.say("no further copies are made in advance: %s", s.Pool)
+		}
+		return nil
+	})
+}
+
+func (e *env) dataOf(d bosman.StoredDatabase) string {
+	if d.Copy.TakenAt.IsZero() {
+		return "its own"
+	}
+	return strings.TrimSpace(d.Copy.From + " " + e.ago(d.Copy.TakenAt) + " " + releaseRef(d.Copy.Release))
+}
+
+func (e *env) note(d bosman.StoredDatabase) string {
+	switch {
+	case !d.Until.IsZero():
+		return "kept " + e.ago(d.KeptAt) + ", goes " + d.Until.Local().Format("2006-01-02")
+	case !d.KeptAt.IsZero():
+		return "kept " + e.ago(d.KeptAt)
+	case d.Owner != "":
+		return "of " + d.Owner
+	}
+	return ""
+}
+
+func (e *env) server1(v bosman.DatabaseServer) error {
+	if err := e.say("\n%s: %s; %s free, copies leave %s", v.Name, v.Version, size(v.Free), size(v.Leave)); err != nil {
+		return err
+	}
+	if v.Quota > 0 {
+		if err := e.say("  an app's copies may take %s", size(v.Quota)); err != nil {
+			return err
+		}
+	}
+	if err := e.say("  copies: %s: %s", v.Strategy, v.Why); err != nil {
+		return err
+	}
+	if v.Faster != "" {
+		if err := e.say("  not faster: %s", v.Faster); err != nil {
+			return err
+		}
+	}
+	if v.Lacking != "" {
+		return e.say("  %s", v.Lacking)
+	}
+	return nil
+}
