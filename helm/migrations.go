@@ -254,8 +254,9 @@ func plain(s string) string {
 // Rehearser rehearses releases on copies of staging's database. A Migrations
 // that can do so is asked.
 type Rehearser interface {
-	// Rehearse has a release rehearsed soon, also if it was before.
-	Rehearse(app string, release int)
+	// Rehearse has a release rehearsed soon, also if it was before; on behalf
+	// of a change, 0: of main.
+	Rehearse(ctx context.Context, app string, release, change int) error
 }
 
 // Rehearse has a release's command run on a throw-away copy of staging's
@@ -264,7 +265,7 @@ func (h *Helm) Rehearse(ctx context.Context, a bosman.Actor, app, ref string) (i
 	if err := h.may(ctx, a, bosman.MayPush, app, ""); err != nil {
 		return 0, err
 	}
-	rel, err := h.releaseFor(ctx, a, app, ref)
+	rel, change, err := h.releaseFor(ctx, a, app, ref)
 	if err != nil {
 		return 0, err
 	}
@@ -279,7 +280,7 @@ func (h *Helm) Rehearse(ctx context.Context, a bosman.Actor, app, ref string) (i
 		return h.note(ctx, s, a, bosman.Activity{App: app, What: "asked to rehearse " + releaseRef(rel.Number), Subject: releaseRef(rel.Number)})
 	})
 	if err == nil {
-		r.Rehearse(app, rel.Number)
+		err = r.Rehearse(ctx, app, rel.Number, change)
 	}
 	return rel.Number, err
 }
@@ -290,7 +291,7 @@ func (h *Helm) Rehearsal(ctx context.Context, a bosman.Actor, app, ref string) (
 	if err := h.may(ctx, a, bosman.MaySee, app, ""); err != nil {
 		return bosman.Rehearsal{}, err
 	}
-	rel, err := h.releaseFor(ctx, a, app, ref)
+	rel, _, err := h.releaseFor(ctx, a, app, ref)
 	if err != nil {
 		return bosman.Rehearsal{}, err
 	}
@@ -306,7 +307,7 @@ func (h *Helm) AcceptRehearsal(ctx context.Context, a bosman.Actor, app, ref, wh
 	if strings.TrimSpace(why) == "" {
 		return bosman.Invalid("letting a release pass needs a reason").WithKept("nothing was changed").WithNext(`say it: bosman rehearse ` + ref + ` --accept --why "it migrates nothing"`)
 	}
-	rel, err := h.releaseFor(ctx, a, app, ref)
+	rel, _, err := h.releaseFor(ctx, a, app, ref)
 	if err != nil {
 		return err
 	}
@@ -325,24 +326,26 @@ func (h *Helm) AcceptRehearsal(ctx context.Context, a bosman.Actor, app, ref, wh
 }
 
 // releaseFor finds a release by r12 or by what names a change.
-func (h *Helm) releaseFor(ctx context.Context, a bosman.Actor, app, ref string) (bosman.Release, error) {
+func (h *Helm) releaseFor(ctx context.Context, a bosman.Actor, app, ref string) (rel bosman.Release, change int, err error) {
 	if strings.HasPrefix(ref, string(rune(bosman.LetterRelease))) {
 		if n, err := bosman.ParseRef(bosman.LetterRelease, ref); err == nil {
-			return h.Store.Release(ctx, app, n)
+			rel, err = h.Store.Release(ctx, app, n)
+			return rel, 0, err
 		}
 	}
 	c, err := h.FindChange(ctx, a, app, ref)
 	if err != nil {
-		return bosman.Release{}, err
+		return rel, 0, err
 	}
 	b, err := h.Store.LatestBuild(ctx, app, c.Number)
 	if err != nil {
-		return bosman.Release{}, err
+		return rel, c.Number, err
 	}
 	if b.Release == 0 {
-		return bosman.Release{}, bosman.NotFound("%s of %s has made no release", buildRef(b.Number), changeRef(c.Number)).WithNext("wait for its build")
+		return rel, c.Number, bosman.NotFound("%s of %s has made no release", buildRef(b.Number), changeRef(c.Number)).WithNext("wait for its build")
 	}
-	return h.Store.Release(ctx, app, b.Release)
+	rel, err = h.Store.Release(ctx, app, b.Release)
+	return rel, c.Number, err
 }
 
 // rehearsalOf gives the rehearsal of a change's present head; nil without.

@@ -48,18 +48,43 @@ type sqlLexer struct {
 	pos, line int
 	delimiter string
 	now       statement
+	begun     int // where now begins
 	out       []statement
+	texts     []string
 }
 
 func (s *sqlLexer) flush() {
 	if len(s.now) > 0 {
 		s.out = append(s.out, s.now)
+		s.texts = append(s.texts, strings.TrimSpace(s.src[s.begun:s.pos]))
 		s.now = nil
 	}
 }
 
 func (s *sqlLexer) add(kind wordKind, text string, line int) {
+	if len(s.now) == 0 {
+		s.begun = s.pos
+	}
 	s.now = append(s.now, word{text, kind, line})
+}
+
+// SchemaSQL gives the statements of a text that change the schema: what else
+// was run with them may hold people's data.
+func SchemaSQL(text string) []string {
+	s := &sqlLexer{src: text, line: 1, delimiter: ";"}
+	for s.pos < len(s.src) {
+		s.next()
+	}
+	s.flush()
+	var out []string
+	for i, st := range s.out {
+		switch {
+		case st[0].is("CREATE"), st[0].is("ALTER"), st[0].is("DROP"), st[0].is("TRUNCATE"), st[0].is("COMMENT"), st[0].is("GRANT"),
+			st[0].is("REVOKE"), st[0].is("REINDEX"), st[0].is("CLUSTER"), st[0].is("REFRESH"), st[0].is("SECURITY"), st[0].is("IMPORT"):
+			out = append(out, s.texts[i])
+		}
+	}
+	return out
 }
 
 // advance moves on by n bytes and counts lines.

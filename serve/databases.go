@@ -121,8 +121,11 @@ func (d *databases) Guard(ctx context.Context, l deploy.Launch) error {
 		return err
 	}
 	command := manifest.GuardCommand(m)
-	if command == "" || l.Instance.Database.Engine == "" {
+	if l.Instance.Database.Engine == "" {
 		return nil
+	}
+	if command == "" {
+		return d.cameInRehearsal(ctx, l, m)
 	}
 	ctx, cancel := context.WithTimeout(ctx, guardTimeout)
 	defer cancel()

@@ -16,6 +16,7 @@ type migrations struct {
 	repos    *source.Repos
 	records  *records
 	manifest func(ctx context.Context, app string) (*bosman.Manifest, error)
+	ask      func(ctx context.Context, app string, release, change int) error
 
 	mu       sync.Mutex
 	scanners map[string]scanner // by app
@@ -28,7 +29,7 @@ type scanner struct {
 
 func newMigrations(s *server) *migrations {
 	return &migrations{
-		repos: s.repos, records: s.records, scanners: map[string]scanner{},
+		repos: s.repos, records: s.records, scanners: map[string]scanner{}, ask: s.askRehearsal,
 		manifest: func(ctx context.Context, app string) (*bosman.Manifest, error) { return s.helm.Manifest(ctx, app) },
 	}
 }
@@ -157,4 +158,30 @@ func (m *migrations) of(ctx context.Context, app string, release int) (migration
 	return scanner.Scan(ctx, repo, rel.Commit)
 }
 
-var _ helm.SchemaSteps = (*migrations)(nil)
+// any says whether main has migrations that can be read.
+func (m *migrations) any(ctx context.Context, app string) (bool, error) {
+	repo, err := m.repos.Open(app)
+	if err != nil {
+		return false, err
+	}
+	noun, err := m.records.store.App(ctx, app)
+	if err != nil {
+		return false, err
+	}
+	scanner, err := m.scanner(ctx, app)
+	if err != nil {
+		return false, err
+	}
+	nodes, err := scanner.Scan(ctx, repo, "refs/heads/"+noun.MainBranch)
+	return len(nodes) > 0, err
+}
+
+// Rehearse has a release rehearsed soon, also if it was before.
+func (m *migrations) Rehearse(ctx context.Context, app string, release, change int) error {
+	return m.ask(ctx, app, release, change)
+}
+
+var (
+	_ helm.SchemaSteps = (*migrations)(nil)
+	_ helm.Rehearser   = (*migrations)(nil)
+)

@@ -50,25 +50,26 @@ type Options struct {
 
 // server is Bosman at work.
 type server struct {
-	opt       Options
-	log       *slog.Logger
-	store     *store.Store
-	repos     *source.Repos
-	records   *records
-	addresses *addresses
-	helm      *helm.Helm
-	deploy    *deploy.Service
-	engine    *steps.Engine
-	queue     *build.Queue
-	instances *instances
-	databases *databases
-	vaults    *vaults
-	routes    *routes
-	edge      *control.Client
-	intake    *problem.Intake
-	git       *source.Server
-	forges    *forges
-	web       *web.Web
+	opt        Options
+	log        *slog.Logger
+	store      *store.Store
+	repos      *source.Repos
+	records    *records
+	addresses  *addresses
+	helm       *helm.Helm
+	deploy     *deploy.Service
+	engine     *steps.Engine
+	queue      *build.Queue
+	instances  *instances
+	databases  *databases
+	vaults     *vaults
+	routes     *routes
+	migrations *migrations
+	edge       *control.Client
+	intake     *problem.Intake
+	git        *source.Server
+	forges     *forges
+	web        *web.Web
 
 	mail   instance.Mail
 	limit  *access.Limit // of failed log-ins
@@ -174,9 +175,10 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.databases.instances = s.instances
 	s.routes = &routes{instances: s.instances, edge: s.edge}
 	s.addresses.ports = s.opt.PortPerInst
+	s.migrations = newMigrations(s)
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
-		Migrations: newMigrations(s),
+		Migrations: s.migrations,
 		KeptData:   keptData{s.databases}, Log: s.log,
 	})
 	s.instances.helm = s.helm
@@ -309,6 +311,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("forges", s.forges.run)
 	task("messages", s.tellPeople)
 	task("cron", s.runCron)
+	task("rehearsals", s.rehearse)
 	task("pruning", s.prune)
 	if err := s.greet(ctx); err != nil {
 		return err

@@ -1,0 +1,370 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/access"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/deploy"
+	"github.com/bosman-cd/bosman/helm"
+	"github.com/bosman-cd/bosman/internal/faults"
+	"github.com/bosman-cd/bosman/migration"
+	"github.com/bosman-cd/bosman/store"
+)
+
+// Rehearsals run the release command of a change's release on a throw-away
+// copy of staging's database, one at a time:
+//
+//	build green ─► row (running) ─► copy ─► command, recorded ─► passed | failed | skipped
+//	                    ▲                        │
+//	                    └──── killed: again ─────┘   copies left behind are dropped
+//
+// A rehearsal that fails is said on the change; it is never an error of ours.
+
+// rehearsalTime bounds one rehearsal.
+const rehearsalTime = 10 * time.Minute
+
+// rehearsalName is the instance that a rehearsal pretends to be. No person can
+// make one of this name.
+const rehearsalName = database.TagRehearsal
+
+// rehearse has the releases of changes rehearsed until ctx ends.
+func (s *server) rehearse(ctx context.Context) error {
+	followed := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // waited for below
+		followed <- s.store.FollowAs(ctx, "rehearsals", func(ctx context.Context, e bosman.Event) error {
+			if e.Kind != bosman.EventBuildEnded {
+				return nil
+			}
+			n, err := bosman.ParseRef(bosman.LetterBuild, e.Subject)
+			if err == nil {
+				err = s.considerRehearsal(ctx, e.App, n)
+			}
+			if err != nil && ctx.Err() == nil {
+				s.log.Warn("a release is not rehearsed", "app", e.App, "build", e.Subject, "err", err)
+				return nil
+			}
+			return err
+		})
+	}()
+	for {
+		wake := s.store.Wake()
+		waiting, err := s.store.UnfinishedRehearsals(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("rehearsals cannot be read", "err", err)
+		}
+		if len(waiting) > 0 && err == nil {
+			if err := s.rehearseOne(ctx, waiting[0]); err != nil && ctx.Err() == nil {
+				s.log.Error("a rehearsal could not be kept", "app", waiting[0].App, "release", waiting[0].Release, "err", err)
+			} else if err == nil {
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			cancel()
+			return <-followed
+		case err := <-followed:
+			cancel()
+			return err
+		case <-wake:
+		}
+	}
+}
+
+// considerRehearsal asks for the rehearsal of a build's release if its change
+// brings migrations, or nobody can tell whether it does.
+func (s *server) considerRehearsal(ctx context.Context, app string, build int) error {
+	b, err := s.store.Build(ctx, app, build)
+	if err != nil || b.State != bosman.BuildGreen || b.Change == 0 || b.Release == 0 || b.Trust != bosman.TrustTeam {
+		return err
+	}
+	if _, err := s.store.Rehearsal(ctx, app, b.Release); bosman.KindOf(err) != bosman.KindNotFound {
+		return err // it was, or will be
+	}
+	m, err := s.records.Manifest(ctx, app, b.Release)
+	if err != nil || m.Release == "" {
+		return err
+	}
+	staging, err := s.staging(ctx, app)
+	if err != nil || staging.Database.Engine == "" {
+		return err
+	}
+	k, err := s.databases.keeper(ctx, bosman.Instance{App: app, Kind: bosman.KindTesting}, staging.Database.Engine)
+	if err != nil {
+		return err
+	}
+	if _, ok := k.Engine.(database.Recorder); !ok {
+		return nil
+	}
+	c, err := s.store.Change(ctx, app, b.Change)
+	if err != nil {
+		return err
+	}
+	if len(c.Migrations) == 0 {
+		if known, err := s.migrations.any(ctx, app); err != nil || known {
+			return err
+		}
+	}
+	return s.askRehearsal(ctx, app, b.Release, b.Change)
+}
+
+func (s *server) askRehearsal(ctx context.Context, app string, release, change int) error {
+	return s.keepRehearsal(ctx, bosman.Rehearsal{App: app, Release: release, Change: change, State: bosman.RehearsalRunning})
+}
+
+func (s *server) keepRehearsal(ctx context.Context, r bosman.Rehearsal) error {
+	return s.store.InTx(ctx, func(t *store.Store) error {
+		if err := t.SaveRehearsal(ctx, r); err != nil {
+			return err
+		}
+		return s.records.tell(ctx, t, r.App, bosman.EventRehearsed, bosman.Ref(bosman.LetterRelease, r.Release))
+	})
+}
+
+// staging is the app's staging instance; zero without one that runs.
+func (s *server) staging(ctx context.Context, app string) (bosman.Instance, error) {
+	all, err := s.store.Instances(ctx, app)
+	if err != nil {
+		return bosman.Instance{}, err
+	}
+	for _, i := range all {
+		if i.Kind == bosman.KindStaging && i.Release != 0 {
+			return i, nil
+		}
+	}
+	return bosman.Instance{}, nil
+}
+
+// rehearseOne carries a rehearsal out and keeps what came of it; the error is
+// about keeping it.
+func (s *server) rehearseOne(ctx context.Context, r bosman.Rehearsal) error {
+	accepted := r.Accepted
+	r = bosman.Rehearsal{App: r.App, Release: r.Release, Change: r.Change, State: r.State, Accepted: accepted, StartedAt: time.Now().UTC()}
+	bounded, cancel := context.WithTimeout(ctx, rehearsalTime)
+	defer cancel()
+	err := s.perform(bounded, &r)
+	if ctx.Err() != nil {
+		return ctx.Err() // it is done again after the next start
+	}
+	switch {
+	case bounded.Err() != nil:
+		r.State, r.Reason = bosman.RehearsalFailed, fmt.Sprintf("it took longer than %s", rehearsalTime)
+	case err != nil:
+		r.State, r.Reason = bosman.RehearsalSkipped, bosman.AsError(err).Message
+		s.log.Warn("a release could not be rehearsed", "app", r.App, "release", r.Release, "err", err)
+	}
+	r.EndedAt = time.Now().UTC()
+	return s.keepRehearsal(ctx, r)
+}
+
+// perform rehearses; an error means that it could not be rehearsed.
+func (s *server) perform(ctx context.Context, r *bosman.Rehearsal) (err error) {
+	rel, err := s.records.Release(ctx, r.App, r.Release)
+	if err != nil {
+		return err
+	}
+	if rel.Trust != bosman.TrustTeam {
+		return bosman.Forbidden("code of strangers gets no copy")
+	}
+	if r.Change != 0 {
+		if b, err := s.store.LatestBuild(ctx, r.App, r.Change); err == nil && b.Release != r.Release && b.Release != 0 {
+			return bosman.Conflict("a newer push of %s took its place", bosman.Ref(bosman.LetterChange, r.Change))
+		}
+	}
+	m, err := s.records.releases.Manifest(rel)
+	if err != nil {
+		return err
+	}
+	if m.Release == "" {
+		return bosman.Conflict("there is no release command")
+	}
+	staging, err := s.staging(ctx, r.App)
+	if err != nil {
+		return err
+	}
+	if staging.Database.Engine == "" {
+		return bosman.Conflict("staging has no database to copy")
+	}
+	k, err := s.databases.keeper(ctx, bosman.Instance{App: r.App, Kind: bosman.KindTesting}, staging.Database.Engine)
+	if err != nil {
+		return err
+	}
+	recorder, ok := k.Engine.(database.Recorder)
+	if !ok {
+		return bosman.Conflict("what is done to a database of this kind cannot be recorded")
+	}
+	i, err := s.rehearsalInstance(ctx, r.App)
+	if err != nil {
+		return err
+	}
+	if err := s.clearRehearsal(ctx, k, i); err != nil {
+		return err
+	}
+	defer func() {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if cerr := s.clearRehearsal(clean, k, i); cerr != nil {
+			s.log.Warn("the copy of a rehearsal was left behind; it goes before the next one", "app", r.App, "err", cerr)
+		}
+	}()
+	db, copied, err := k.Engine.Copy(ctx, staging.Database, i.Name, database.CopyOptions{
+		Release: staging.Release, From: staging.Name, Accept: s.accepts(ctx, rel),
+	})
+	if err != nil {
+		return err
+	}
+	r.Copy, i.Database = copied, db
+	if err := faults.Point("serve.rehearsal.copied"); err != nil {
+		return err
+	}
+	return s.rehearseOn(ctx, r, m, recorder, i)
+}
+
+// accepts says data of which releases suits a release: of those it grew from.
+func (s *server) accepts(ctx context.Context, rel bosman.Release) func(int) bool {
+	return func(n int) bool {
+		older, err := s.store.Release(ctx, rel.App, n)
+		if err != nil {
+			return false
+		}
+		ok, err := tags{s.repos}.IsAncestor(ctx, rel.App, older.Commit, rel.Commit)
+		return err == nil && ok
+	}
+}
+
+// rehearseOn runs the release command on the copy and judges what it did.
+func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.Manifest, recorder database.Recorder, i bosman.Instance) error {
+	l := deploy.Launch{Instance: i, Release: r.Release, ID: fmt.Sprintf("%s.%s.%s", i.App, i.Name, bosman.Ref(bosman.LetterRelease, r.Release)), Part: deploy.PartWeb}
+	if err := s.databases.Guard(ctx, l); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		r.State, r.Reason = bosman.RehearsalFailed, bosman.AsError(err).Message
+		return nil
+	}
+	before, err := s.databases.schema(ctx, i)
+	if err != nil {
+		return err
+	}
+	out := &tail{max: tailLines}
+	var exit string
+	ok := false
+	rec, done, err := recorder.Record(ctx, i.Database, func(ctx context.Context) error {
+		begun := time.Now()
+		// People and their instances come first.
+		e, err := s.instances.exec(ctx, l, "release", "renice -n 10 -p $$ >/dev/null 2>&1; "+m.Release, nil, out, out)
+		r.Took, ok, exit = time.Since(begun), e.OK(), e.String()
+		return err
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil {
+		err = done
+	}
+	if err != nil {
+		return err
+	}
+	r.Output, r.Sessions, r.Locks = out.String(), rec.Sessions, rec.Locks
+	r.Others, r.OthersTook = rec.Others, rec.OthersTook
+	var texts []string
+	for _, st := range rec.Statements {
+		for _, text := range migration.SchemaSQL(st.SQL) {
+			texts = append(texts, text)
+			r.Statements = append(r.Statements, bosman.RanStatement{SQL: cutText(text, 2000), Took: st.Took})
+			st.Took = 0 // of all that were sent together
+		}
+	}
+	r.Dangers = migration.LintSQL("", texts)
+	after, err := s.databases.schema(ctx, i)
+	if err != nil {
+		return err
+	}
+	if before != nil && after != nil {
+		if diff := database.Diff(*before, *after); !diff.Same() {
+			r.Schema, r.Destructive = diff.String(), diff.Destructive()
+		}
+	}
+	r.State = bosman.RehearsalPassed
+	if !ok {
+		r.State, r.Reason = bosman.RehearsalFailed, lastLine(r.Output, exit)
+	}
+	return nil
+}
+
+// rehearsalInstance is the instance that a rehearsal pretends to be: a Unix
+// user and a key of its own, made once for each app.
+func (s *server) rehearsalInstance(ctx context.Context, app string) (bosman.Instance, error) {
+	i := bosman.Instance{App: app, Name: rehearsalName, Kind: bosman.KindTesting, ErrorKey: access.RandomKey(16), URL: s.addresses.Instance(app, rehearsalName, 1)}
+	err := s.store.InTx(ctx, func(t *store.Store) error {
+		setting := "rehearsal-user:" + app
+		text, err := t.Setting(ctx, setting)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Sscan(text, &i.UID); err == nil {
+			return nil
+		}
+		n, err := t.Next(ctx, "", 'u')
+		if err != nil {
+			return err
+		}
+		i.UID = helm.FirstUID + n
+		sealed, err := s.helm.Box.Seal(access.RandomKey(32))
+		if err != nil {
+			return err
+		}
+		if err := t.SaveSecret(ctx, store.SealedSecret{App: app, Scope: "instance:" + rehearsalName, Name: "SECRET_KEY", Sealed: sealed, SetAt: time.Now().UTC(), SetBy: "bosman"}); err != nil {
+			return err
+		}
+		return t.SetSetting(ctx, setting, fmt.Sprint(i.UID))
+	})
+	return i, err
+}
+
+// clearRehearsal drops the copy and the folder of a rehearsal.
+func (s *server) clearRehearsal(ctx context.Context, k *database.Keeper, i bosman.Instance) error {
+	db, err := k.Engine.Find(ctx, i.Name)
+	if err == nil {
+		err = k.Engine.Drop(ctx, db)
+	}
+	if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
+		return err
+	}
+	return os.RemoveAll(instanceDir(s.opt.Data, i.App, i.Name))
+}
+
+// cameInRehearsal refuses to migrate live with a release whose command, on a
+// copy, never came to the database that it was given: it went elsewhere, or
+// nowhere. It is for applications that cannot be asked.
+func (d *databases) cameInRehearsal(ctx context.Context, l deploy.Launch, m *bosman.Manifest) error {
+	if l.Instance.Kind != bosman.KindLive || m.Release == "" {
+		return nil
+	}
+	r, err := d.records.store.Rehearsal(ctx, l.Instance.App, l.Release)
+	if bosman.KindOf(err) == bosman.KindNotFound || err == nil && (!r.Elsewhere() || r.Accepted != "") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ref := bosman.Ref(bosman.LetterRelease, l.Release)
+	return bosman.Conflict("when %s was rehearsed, its release command never came to the database it was given: it may use another one", ref).
+		WithKept("nothing was migrated").
+		WithNext("let it read DATABASE_URL, or set guard: in bosman.yaml; if all is well: bosman rehearse " + ref + ` --accept --why "…"`)
+}
+
+// cutText keeps the beginning of a long text.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + " …"
+}
