@@ -11,7 +11,8 @@ import (
 )
 
 // URL is the address of d as applications read it from DATABASE_URL:
-// postgres://user:password@/name?host=/socket/folder&port=5432, or
+// postgres://user:password@/name?host=/socket/folder&port=5432,
+// mysql://user:password@localhost/name?unix_socket=/socket/file, or
 // sqlite:////path for a file. It holds the password. "" for no database.
 func URL(d bosman.Database) string {
 	switch d.Engine {
@@ -20,8 +21,10 @@ func URL(d bosman.Database) string {
 	case "sqlite":
 		return "sqlite:///" + (&url.URL{Path: d.Name}).EscapedPath()
 	}
-	u := url.URL{Scheme: d.Engine, User: url.UserPassword(d.User, d.Password), Path: "/" + d.Name}
-	if strings.HasPrefix(d.Host, "/") {
+	u := url.URL{Scheme: d.Scheme(), User: url.UserPassword(d.User, d.Password), Path: "/" + d.Name}
+	if s := d.Socket(); s != "" {
+		u.Host, u.RawQuery = "localhost", url.Values{"unix_socket": {s}}.Encode()
+	} else if strings.HasPrefix(d.Host, "/") {
 		u.RawQuery = url.Values{"host": {d.Host}, "port": {strconv.Itoa(d.Port)}}.Encode()
 	} else {
 		u.Host = d.Host + ":" + strconv.Itoa(d.Port)
@@ -34,8 +37,8 @@ type Reported struct {
 	Engine string // as the application names it: postgresql, django.db.backends.sqlite3
 	Name   string
 	User   string
-	Host   string // "" means the driver's default
-	Port   string // "" means 5432
+	Host   string // "" means the driver's default; a socket's folder, or its file for MariaDB
+	Port   string // "" means the engine's own
 }
 
 // ParseReported reads what an application printed: a URL as in DATABASE_URL,
@@ -87,6 +90,9 @@ func reportedJSON(line string) (Reported, bool) {
 			if h := get(options, "host"); h != "" {
 				r.Host = h
 			}
+			if s := get(options, "unix_socket"); s != "" && viaSocket(r.Host) {
+				r.Host = s
+			}
 			if p := get(options, "port"); p != "" {
 				r.Port = p
 			}
@@ -128,6 +134,11 @@ func reportedURL(line string) (Reported, bool) {
 	if h := u.Query().Get("host"); h != "" {
 		r.Host = h
 	}
+	for _, key := range []string{"unix_socket", "socket", "socketPath"} {
+		if s := u.Query().Get(key); s != "" && viaSocket(r.Host) {
+			r.Host = s
+		}
+	}
 	if p := u.Query().Get("port"); p != "" {
 		r.Port = p
 	}
@@ -145,19 +156,29 @@ func Same(d bosman.Database, r Reported) bool {
 		if !strings.Contains(engine, "postg") && !strings.Contains(engine, "psycopg") && engine != "pgx" {
 			return false
 		}
+	case "mariadb":
+		if !strings.Contains(engine, "mysql") && !strings.Contains(engine, "mariadb") {
+			return false
+		}
 	default:
 		if d.Engine == "" || !strings.Contains(engine, d.Engine) {
 			return false
 		}
 	}
+	if r.Name != d.Name || r.Host == "" || r.User != "" && r.User != d.User {
+		return false
+	}
+	if s := d.Socket(); s != "" { // a socket has no port
+		return samePath(s, r.Host)
+	}
 	port := r.Port
+	if port == "" {
+		port = map[string]string{"mariadb": "3306"}[d.Engine]
+	}
 	if port == "" {
 		port = "5432"
 	}
-	if r.Name != d.Name || port != strconv.Itoa(d.Port) || r.Host == "" {
-		return false
-	}
-	if r.User != "" && r.User != d.User {
+	if port != strconv.Itoa(d.Port) {
 		return false
 	}
 	if strings.HasPrefix(d.Host, "/") {
@@ -165,6 +186,10 @@ func Same(d bosman.Database, r Reported) bool {
 	}
 	return strings.EqualFold(d.Host, r.Host)
 }
+
+// viaSocket says whether MySQL's clients use the socket they are given along
+// with this host.
+func viaSocket(host string) bool { return host == "" || strings.EqualFold(host, "localhost") }
 
 func samePath(a, b string) bool {
 	if !filepath.IsAbs(a) || !filepath.IsAbs(b) {

@@ -98,7 +98,8 @@ func (s Surroundings) releaseName() string {
 
 // DatabaseURL is the database as a URL, every part escaped:
 // postgres://user:pw@/name?host=/sock/dir&port=5433 for a socket folder,
-// postgres://user:pw@host:5432/name for a host, sqlite:////path for SQLite;
+// postgres://user:pw@host:5432/name for a host,
+// mysql://user:pw@localhost/name?unix_socket=/sock/file for MariaDB, sqlite:////path for SQLite;
 // "" for none.
 func DatabaseURL(d bosman.Database) string {
 	switch d.Engine {
@@ -107,7 +108,7 @@ func DatabaseURL(d bosman.Database) string {
 	case "":
 		return ""
 	}
-	u := url.URL{Scheme: d.Engine, Path: "/" + d.Name, RawPath: "/" + url.PathEscape(d.Name)}
+	u := url.URL{Scheme: d.Scheme(), Path: "/" + d.Name, RawPath: "/" + url.PathEscape(d.Name)}
 	if d.Password != "" {
 		u.User = url.UserPassword(d.User, d.Password)
 	} else if d.User != "" {
@@ -120,6 +121,10 @@ func DatabaseURL(d bosman.Database) string {
 		}
 		return u.String()
 	}
+	if s := d.Socket(); s != "" {
+		u.Host = "localhost"
+		return u.String() + "?unix_socket=" + strings.ReplaceAll(url.QueryEscape(s), "%2F", "/")
+	}
 	query := "host=" + strings.ReplaceAll(url.QueryEscape(d.Host), "%2F", "/")
 	if d.Port != 0 {
 		query += "&port=" + strconv.Itoa(d.Port)
@@ -128,7 +133,7 @@ func DatabaseURL(d bosman.Database) string {
 	if u.User != nil {
 		who = u.User.String() + "@"
 	}
-	return d.Engine + "://" + who + u.RawPath + "?" + query
+	return d.Scheme() + "://" + who + u.RawPath + "?" + query
 }
 
 func databaseEnvironment(d bosman.Database) map[string]string {
@@ -152,8 +157,24 @@ func databaseEnvironment(d bosman.Database) map[string]string {
 	set(d.Name, "DB_NAME", "DB_DATABASE", "DATABASE_NAME")
 	set(d.User, "DB_USER", "DB_USERNAME", "DATABASE_USER")
 	set(d.Password, "DB_PASSWORD", "DATABASE_PASSWORD")
-	set(d.Host, "DB_HOST", "DATABASE_HOST")
+	host := d.Host
+	if s := d.Socket(); s != "" {
+		host = s
+	}
+	set(host, "DB_HOST", "DATABASE_HOST")
 	set(port, "DB_PORT", "DATABASE_PORT")
+	if d.Engine == "mariadb" {
+		set(d.Name, "MYSQL_DATABASE", "MARIADB_DATABASE")
+		set(d.User, "MYSQL_USER", "MARIADB_USER")
+		set(d.Password, "MYSQL_PASSWORD", "MYSQL_PWD", "MARIADB_PASSWORD")
+		set(d.Socket(), "DB_SOCKET", "MYSQL_SOCKET", "MYSQL_UNIX_PORT") // the last is what MariaDB's own library reads
+		if d.Socket() == "" {
+			set(d.Host, "MYSQL_HOST", "MARIADB_HOST")
+			set(port, "MYSQL_PORT", "MARIADB_PORT")
+		} else {
+			set("localhost", "MYSQL_HOST", "MARIADB_HOST") // by which clients mean the socket
+		}
+	}
 	if d.Engine == "postgres" {
 		set(d.Name, "POSTGRES_DB", "PGDATABASE")
 		set(d.User, "POSTGRES_USER", "PGUSER")

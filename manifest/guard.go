@@ -16,9 +16,11 @@ from django.db import connection
 s = connection.settings_dict
 o = s.get("OPTIONS") or {}
 e = s.get("ENGINE", "").rsplit(".", 1)[-1]
-k = {"postgresql": "postgres", "postgresql_psycopg2": "postgres", "postgis": "postgres", "sqlite3": "sqlite", "spatialite": "sqlite"}
+k = {"postgresql": "postgres", "postgresql_psycopg2": "postgres", "postgis": "postgres", "sqlite3": "sqlite", "spatialite": "sqlite", "mysql": "mariadb"}
 v = lambda a, b: str(s.get(a) or o.get(b) or "")
-print(json.dumps({"engine": k.get(e, e), "name": v("NAME", "dbname"), "host": v("HOST", "host"), "port": v("PORT", "port"), "user": v("USER", "user"), "service": str(o.get("service") or "")}))`
+h = v("HOST", "host")
+h = str(o.get("unix_socket") or h) if e == "mysql" and h in ("", "localhost") else h
+print(json.dumps({"engine": k.get(e, e), "name": v("NAME", "dbname"), "host": h, "port": v("PORT", "port"), "user": v("USER", "user"), "service": str(o.get("service") or "")}))`
 
 var managePy = regexp.MustCompile(`(?:^|[\s;&|(])((?:[\w./~-]*/)?python[0-9.]*)\s+(?:-[A-Za-z]+\s+)*((?:[\w.-]+/)*manage\.py)\b`)
 

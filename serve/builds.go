@@ -102,6 +102,12 @@ func (t testDatabases) Provide(ctx context.Context, b bosman.Build, m *bosman.Ma
 		d := bosman.Database{Engine: "sqlite", Name: "/tmp/test.sqlite3"}
 		none.Env = databaseEnv(d)
 		return none, nil
+	case "mariadb":
+		d, clean, err := t.mariaDBForBuild(ctx, fmt.Sprintf("%s-%s", b.App, bosman.Ref(bosman.LetterBuild, b.Number)))
+		if err != nil {
+			return none, err
+		}
+		return build.Provided{Env: databaseEnv(d), Sockets: []string{d.Host}, Close: clean}, nil
 	default:
 		return none, nil
 	}
@@ -121,7 +127,7 @@ func (t testDatabases) Provide(ctx context.Context, b bosman.Build, m *bosman.Ma
 func databaseEnv(d bosman.Database) []string {
 	var out []string
 	for _, kv := range instance.Environment(instance.Surroundings{Instance: bosman.Instance{Database: d}}) {
-		for _, prefix := range []string{"DATABASE_", "DB_", "POSTGRES_", "PG"} {
+		for _, prefix := range []string{"DATABASE_", "DB_", "POSTGRES_", "PG", "MYSQL_", "MARIADB_"} {
 			if strings.HasPrefix(kv, prefix) {
 				out = append(out, kv)
 			}

@@ -72,6 +72,9 @@ func (d *databases) resume(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.resumeMariaDBs(ctx); err != nil {
+		return err
+	}
 	apps, err := d.records.store.Apps(ctx)
 	if err != nil {
 		return err
@@ -115,13 +118,9 @@ func (d *databases) watch(ctx context.Context) {
 		d.mu.Unlock()
 		for _, c := range all {
 			e, err := c.Ensure(ctx)
-			switch {
-			case err != nil && ctx.Err() == nil:
-				d.log.Error("a database server does not run", "cluster", c.Name, "err", err)
-			case e.Started:
-				d.log.Warn("a database server had died and was started again", "cluster", c.Name)
-			}
+			d.tellServer(ctx, "postgres "+c.Name, e.Started, err)
 		}
+		d.ensureMariaDBs(ctx)
 	}
 }
 
@@ -140,7 +139,7 @@ func (d *databases) stop(ctx context.Context) error {
 		}
 		errs = append(errs, c.Stop(ctx))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.stopMariaDBs(ctx))...)
 }
 
 // keeper gives what looks after an instance's data: on the durable cluster
@@ -175,6 +174,10 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 				return nil, err
 			}
 		}
+	case "mariadb":
+		if err := d.mariaDBKeeper(ctx, i.App, durable, k); err != nil {
+			return nil, err
+		}
 	case "sqlite":
 		e, err := sqlite.NewEngine(filepath.Join(d.data, "sqlite", i.App))
 		if err != nil {
@@ -183,7 +186,7 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 		k.Engine, k.Scratch = e, e
 	case "", "none":
 	default:
-		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite or none")
+		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite, mariadb or none")
 	}
 	d.keepers[key] = k
 	return k, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mariadb"
 	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/manifest"
@@ -29,11 +30,12 @@ type databases struct {
 
 	mu       sync.Mutex
 	clusters map[string]*postgres.Cluster
+	mariaDBs map[string]*mariadb.Cluster
 	keepers  map[string]*database.Keeper
 }
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {
-	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, keepers: map[string]*database.Keeper{}}
+	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}}
 }
 
 // dataDir is where an instance's files lie; "" when its release has none.

@@ -97,10 +97,11 @@ const (
 var modules = map[string]owner{
 	"github.com/dbos-inc/dbos-transact-golang": {[]string{"steps"}, true, "steps is the only package that knows the durable engine: another one can take its place"},
 
-	"modernc.org/sqlite":       {[]string{"store", "steps", "database/sqlite"}, false, "drivers belong to who keeps state: Bosman's own, the journal, and the engine for apps' SQLite files"},
-	"github.com/jackc/pgx/v5":  {[]string{"database/postgres"}, false, "the PostgreSQL driver belongs to the engine for apps' databases"},
-	"github.com/uptrace/bun":   {[]string{"store"}, true, "SQL about Bosman's own state is written in store only"},
-	"github.com/pressly/goose": {[]string{"store"}, true, "migrations of Bosman's own state are store's"},
+	"modernc.org/sqlite":             {[]string{"store", "steps", "database/sqlite"}, false, "drivers belong to who keeps state: Bosman's own, the journal, and the engine for apps' SQLite files"},
+	"github.com/go-sql-driver/mysql": {[]string{"database/mariadb"}, false, "the MariaDB driver belongs to the engine for apps' databases"},
+	"github.com/jackc/pgx/v5":        {[]string{"database/postgres"}, false, "the PostgreSQL driver belongs to the engine for apps' databases"},
+	"github.com/uptrace/bun":         {[]string{"store"}, true, "SQL about Bosman's own state is written in store only"},
+	"github.com/pressly/goose":       {[]string{"store"}, true, "migrations of Bosman's own state are store's"},
 
 	"github.com/danielgtaylor/huma/v2": {[]string{"api"}, true, "only the API's handlers know how it is described"},
 	"github.com/a-h/templ":             {[]string{"web"}, true, "only pages are made of templates"},

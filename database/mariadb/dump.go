@@ -1,0 +1,367 @@
+package mariadb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// The files of a backup.
+const (
+	dumpFile    = "database.sql.zst"      // mariadb-dump: tables and sequences
+	objectsFile = "database.objects.json" // views, triggers, routines, events; collation
+	objectsSQL  = "database.objects.sql"  // the same for people: zstd -d, then the mariadb client
+	infoFile    = "database.json"         // database.BackupInfo
+)
+
+// extras is objectsFile.
+type extras struct {
+	Collation string   `json:"collation"`
+	Objects   []object `json:"objects"`
+}
+
+// Backup implements database.Engine.
+func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (database.BackupInfo, error) {
+	info := database.BackupInfo{Engine: "mariadb", Name: d.Name}
+	c, err := e.reach(d)
+	if err != nil {
+		return info, err
+	}
+	out := filepath.Join(dir, dumpFile)
+	more, err := c.dump(ctx, e, d.Name, out, &info)
+	if err != nil {
+		return info, err
+	}
+	if err := faults.Point("database.backup.dumped"); err != nil {
+		return info, err
+	}
+	stat, err := os.Stat(out)
+	if err != nil {
+		return info, ioError("look at the dump", dir, err)
+	}
+	info.Bytes = stat.Size()
+	for name, v := range map[string]any{objectsFile: more, infoFile: info} {
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return info, err
+		}
+		if err := atomicfile.Write(filepath.Join(dir, name), append(b, '\n'), 0o600); err != nil {
+			return info, ioError("write what the backup holds", dir, err)
+		}
+	}
+	return info, ioError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, objectsSQL), more.script(), 0o600))
+}
+
+// script is what a person feeds to the mariadb client after the dump.
+func (x extras) script() []byte {
+	var out strings.Builder
+	out.WriteString("-- Views, triggers, routines and events of a backup by Bosman, without their definer.\n-- First the tables: zstd -dc " + dumpFile + " | mariadb DATABASE\nDELIMITER ;;\n")
+	for _, o := range x.Objects {
+		if o.Mode != "" {
+			out.WriteString("SET sql_mode = " + literal(o.Mode) + ";;\n")
+		}
+		out.WriteString(o.SQL + ";;\n")
+	}
+	return []byte(out.String())
+}
+
+// dump writes the tables of the database name into the file out as they are
+// at one moment, and says what the database holds at that moment: commits
+// wait while both transactions begin, some hundredths of a second.
+func (c *Cluster) dump(ctx context.Context, e *Engine, name, out string, info *database.BackupInfo) (extras, error) {
+	var more extras
+	doing := "dump database " + name
+	err := c.with(ctx, "", doing, func(conn *sql.Conn) error {
+		l, err := e.readOn(ctx, c, conn, name)
+		if err != nil {
+			return err
+		}
+		if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&info.Version); err != nil {
+			return err
+		}
+		return c.with(ctx, name, doing, func(counting *sql.Conn) error {
+			ended, err := c.beginTogether(ctx, conn, counting, name, out, info)
+			if err != nil {
+				return err
+			}
+			in, err := inspect(ctx, counting, name, true)
+			if err != nil {
+				return errors.Join(<-ended, err)
+			}
+			info.Rows, info.Schema = in.Rows, in.Schema
+			if more, err = readExtras(ctx, counting, name); err != nil {
+				return errors.Join(<-ended, err)
+			}
+			more.Objects = append(more.Objects, l.Parked...)
+			return <-ended
+		})
+	})
+	return more, err
+}
+
+// readOn is read on the server c.
+func (e *Engine) readOn(ctx context.Context, c *Cluster, conn *sql.Conn, name string) (label, error) {
+	there := *e
+	there.home = c
+	return there.read(ctx, conn, name)
+}
+
+func readExtras(ctx context.Context, conn *sql.Conn, name string) (x extras, err error) {
+	if err := conn.QueryRowContext(ctx, "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", name).Scan(&x.Collation); err != nil {
+		return x, err
+	}
+	x.Objects, err = readObjects(ctx, conn, name)
+	return x, err
+}
+
+// beginTogether starts a dump and a transaction that see the same moment. The
+// answer of the dump comes over the channel, which the caller must read.
+func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, name, out string, info *database.BackupInfo) (<-chan error, error) {
+	c.stage.Lock()
+	defer c.stage.Unlock()
+	before, err := column(ctx, conn, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?", dumper)
+	if err != nil {
+		return nil, err
+	}
+	if err := run(ctx, conn, "BACKUP STAGE START", "BACKUP STAGE BLOCK_COMMIT"); err != nil {
+		return nil, errors.Join(err, endStage(ctx, conn))
+	}
+	if err := run(ctx, counting, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"); err != nil {
+		return nil, errors.Join(err, endStage(ctx, conn))
+	}
+	info.TakenAt = time.Now().UTC()
+	ended := make(chan error, 1)
+	go func() { ended <- c.dumpFile(ctx, name, out) }() // read by the caller, or below
+	early, err := c.dumping(ctx, conn, name, before, ended)
+	if err := errors.Join(err, endStage(ctx, conn)); err != nil {
+		if early == nil {
+			<-ended
+		}
+		return nil, err
+	}
+	if early != nil {
+		return early, nil
+	}
+	return ended, nil
+}
+
+func endStage(ctx context.Context, conn *sql.Conn) error {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := run(end, conn, "BACKUP STAGE END")
+	if number(err) == errBackupStage || ctx.Err() != nil { // the connection's end ends it too
+		return nil
+	}
+	return err
+}
+
+// dumping waits until mariadb-dump has begun its transaction: only then does
+// it choose a database. early gives its answer if it ended before we looked.
+func (c *Cluster) dumping(ctx context.Context, conn *sql.Conn, name string, before []string, ended <-chan error) (early chan error, err error) {
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case err := <-ended:
+			early = make(chan error, 1)
+			early <- err
+			return early, nil
+		case <-time.After(5 * time.Millisecond):
+		}
+		now, err := column(ctx, conn, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ? AND DB = ?", dumper, name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(now, func(id string) bool { return !slices.Contains(before, id) }) {
+			return nil, nil
+		}
+	}
+	return nil, bosman.Busy("the dump of %s did not begin within 20 seconds", name).WithNext("try again")
+}
+
+// dumpArgs are those of mariadb-dump for the tables of a database.
+func (c *Cluster) dumpArgs(ctx context.Context, name string) ([]string, error) {
+	args := []string{
+		"--single-transaction", "--quick", "--skip-triggers", "--no-tablespaces", "--hex-blob", "--skip-add-drop-table",
+		"--skip-comments", "--default-character-set=utf8mb4", "--max-allowed-packet=1G", "--net-buffer-length=1M",
+	}
+	err := c.with(ctx, "", "dump database "+name, func(conn *sql.Conn) error {
+		views, err := column(ctx, conn, "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ?", name)
+		for _, v := range views {
+			args = append(args, "--ignore-table="+name+"."+v)
+		}
+		return err
+	})
+	return append(args, name), err
+}
+
+func (c *Cluster) dumpFile(ctx context.Context, name, out string) (err error) {
+	args, err := c.dumpArgs(ctx, name)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return ioError("write the dump", filepath.Dir(out), err)
+	}
+	defer func() { err = errors.Join(err, ioError("write the dump", filepath.Dir(out), f.Close())) }()
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	_, err = c.client(ctx, c.database(name, dumper), filepath.Dir(out), nil, z, "mariadb-dump", args...)
+	return errors.Join(err, ioError("write the dump", filepath.Dir(out), z.Close()))
+}
+
+var collationName = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
+
+// Restore implements database.Engine. The dump is read as a user who may do
+// nothing outside of the new database: its content is the application's.
+func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database, error) {
+	var info database.BackupInfo
+	var more extras
+	for file, v := range map[string]any{infoFile: &info, objectsFile: &more} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			return bosman.Database{}, bosman.NotFound("there is no backup of a MariaDB database in %s", dir).Because(err)
+		}
+		if err != nil {
+			return bosman.Database{}, ioError("read the backup", dir, err)
+		}
+		if err := json.Unmarshal(b, v); err != nil {
+			return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, file).Because(err)
+		}
+	}
+	if info.Engine != "mariadb" || !collationName.MatchString(more.Collation) {
+		return bosman.Database{}, bosman.Failed("the backup in %s is damaged: it does not say what it holds", dir)
+	}
+	what := &content{collation: more.Collation, objects: more.Objects, info: bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "dump", Bytes: info.Bytes}}
+	return e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
+		f, err := os.Open(filepath.Join(dir, dumpFile))
+		if err != nil {
+			return ioError("read the backup", dir, err)
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		return e.load(ctx, worker, z)
+	})
+}
+
+// load feeds SQL to the client.
+func (e *Engine) load(ctx context.Context, worker bosman.Database, from io.Reader) error {
+	_, err := e.home.client(ctx, worker, e.home.Dir, from, nil, "mariadb", "--batch", "--binary-mode", "--default-character-set=utf8mb4",
+		"--max-allowed-packet=1G", "--init-command=SET SESSION foreign_key_checks = 0, unique_checks = 0", worker.Name)
+	return err
+}
+
+// Copy implements database.Engine.
+func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	begun := time.Now()
+	if opt.From == "" {
+		opt.From = from.Name
+	}
+	src, err := e.reach(from)
+	if err != nil {
+		return bosman.Database{}, bosman.CopyInfo{}, err
+	}
+	if opt.Accept != nil && !opt.Accept(opt.Release) {
+		return bosman.Database{}, bosman.CopyInfo{}, tooNew(from, opt.Release)
+	}
+	what := &content{info: bosman.CopyInfo{From: opt.From, Release: opt.Release, Strategy: "dump", TakenAt: time.Now().UTC()}}
+	err = src.with(ctx, "", "copy database "+from.Name, func(conn *sql.Conn) error {
+		l, err := e.readOn(ctx, src, conn, from.Name)
+		if err != nil {
+			return err
+		}
+		more, err := readExtras(ctx, conn, from.Name)
+		what.collation, what.objects = more.Collation, slices.Concat(more.Objects, l.Parked)
+		return err
+	})
+	if err != nil {
+		return bosman.Database{}, what.info, err
+	}
+	db, err := e.make(ctx, to, what, func(ctx context.Context, worker bosman.Database) (err error) {
+		what.info.TakenAt = time.Now().UTC()
+		what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker)
+		what.info.Took = time.Since(begun)
+		return err
+	})
+	what.info.Took = time.Since(begun)
+	return db, what.info, err
+}
+
+func tooNew(from bosman.Database, release int) error {
+	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
+		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
+}
+
+// pipe dumps the database name of src into worker's and says how many bytes
+// passed.
+func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database) (int64, error) {
+	args, err := src.dumpArgs(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, ioError("copy database "+name, src.Dir, err)
+	}
+	counted := &counter{w: w}
+	ended := make(chan error, 1)
+	go func() { // waited for below
+		_, err := src.client(ctx, src.database(name, dumper), src.Dir, nil, counted, "mariadb-dump", args...)
+		if err != nil {
+			cancel(err) // half a dump must not pass for a whole one
+		}
+		ended <- errors.Join(err, w.Close())
+	}()
+	err = e.load(ctx, worker, r)
+	_ = r.Close() // a dump that is not read to its end fails
+	derr := <-ended
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = nil
+		if derr == nil {
+			derr = cause
+		}
+	}
+	if err != nil {
+		return counted.n, err
+	}
+	return counted.n, derr
+}
+
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

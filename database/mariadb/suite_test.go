@@ -1,0 +1,62 @@
+package mariadb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/databasetest"
+)
+
+// world is an app whose instances live on home; backups are tried out on
+// scratch.
+func world(app string, home, main, scratch *Cluster) (databasetest.World, error) {
+	e, err1 := NewEngine(app, home, main)
+	source, err2 := NewEngine(app, main)
+	trial, err3 := NewEngine(app, scratch, main)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Open: openSQL}, errors.Join(err1, err2, err3)
+}
+
+// openSQL opens d as its instance does, but with names quoted as in standard
+// SQL, which the suite speaks.
+func openSQL(d bosman.Database) (*sql.DB, error) {
+	cfg := Config(d)
+	cfg.Params["sql_mode"] = "'ANSI_QUOTES,STRICT_TRANS_TABLES'"
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+func TestSuiteOnMain(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, databasetest.Verbs()...)
+}
+
+func TestSuiteOnScratch(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Test(t, "scopy", func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) }, "replace")
+}
+
+// childWorld is the same in a process that will be killed.
+func childWorld(app string) (databasetest.World, error) {
+	main, scratch := sharedClusters(os.Getenv(childEnv))
+	for _, c := range []*Cluster{main, scratch} {
+		if _, err := c.Ensure(context.Background()); err != nil {
+			return databasetest.World{}, err
+		}
+	}
+	if strings.HasPrefix(app, "scopy") {
+		return world(app, scratch, main, scratch)
+	}
+	return world(app, main, main, scratch)
+}
