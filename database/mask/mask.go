@@ -24,6 +24,7 @@ import (
 // Spec says what is masked and how.
 type Spec struct {
 	Columns map[string]string // bosman.DatabaseSpec.Mask
+	Also    map[string]string // as Columns, but of another release: what the database does not have is left out
 	Types   []string          // types of columns that must not stay unmasked
 	SQL     []File            // run afterwards, in order
 	Salt    string            // secret; another one gives other values
@@ -36,7 +37,7 @@ type File struct{ Name, Text string }
 const version = 1
 
 // Empty says whether there is nothing to do and nothing to look for.
-func (s Spec) Empty() bool { return len(s.Columns) == 0 && len(s.SQL) == 0 }
+func (s Spec) Empty() bool { return len(s.Columns) == 0 && len(s.Also) == 0 && len(s.SQL) == 0 }
 
 // Version names what this Spec makes of a database: with another one a copy
 // has to be made anew. "" if it is empty.
@@ -48,10 +49,11 @@ func (s Spec) Version() (string, error) {
 	b, err := json.Marshal(struct {
 		Version int
 		Columns map[string]string
+		Also    map[string]string
 		Types   []string
 		SQL     []File
 		Salt    string
-	}{version, s.Columns, s.Types, s.SQL, hex.EncodeToString(salt[:])})
+	}{version, s.Columns, s.Also, s.Types, s.SQL, hex.EncodeToString(salt[:])})
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:12]), err
 }
@@ -166,6 +168,13 @@ func New(s Spec, cat Catalog) (Plan, error) {
 		}
 		listed[c.name()] = text
 		kinds[c.name()] = s.Columns[text]
+	}
+	for _, text := range sortedKeys(s.Also) {
+		c, err := cat.find(text)
+		if _, there := kinds[c.name()]; err != nil || there && kinds[c.name()] != "keep" {
+			continue
+		}
+		listed[c.name()], kinds[c.name()] = text, s.Also[text]
 	}
 	p := Plan{}
 	groups := cat.groups()

@@ -129,7 +129,11 @@ func TestPlan(t *testing.T) {
 	if p, err = New(s, catalog()); err != nil || p.Refuse() != nil || len(p.Kept) != 1 {
 		t.Errorf("looked at: %+v, %v", p, err)
 	}
-	s.Columns, s.Types = map[string]string{"users.email": "email"}, []string{"iban"}
+	s.Also = map[string]string{"users.phone": "phone", "users.later": "text", "users.email": "hash"}
+	if p, err = New(s, catalog()); err != nil || len(p.Masked) != 3 || len(p.Kept) != 0 || p.Masked[1].Kind != "email" {
+		t.Errorf("what a newer release masks: %+v, %v", p, err)
+	}
+	s = Spec{Columns: map[string]string{"users.email": "email"}, Types: []string{"iban"}}
 	if p, err = New(s, catalog()); err != nil || p.Refuse() != nil {
 		t.Errorf("of types that are not listed: %+v, %v", p, err)
 	}
@@ -246,7 +250,7 @@ func TestVersion(t *testing.T) {
 	seen := map[string]bool{version(base): true}
 	for _, s := range []Spec{
 		{Columns: map[string]string{"a.b": "hash"}, Salt: "x"},
-		{Columns: base.Columns, Salt: "y"},
+		{Columns: base.Columns, Salt: "y"}, {Columns: base.Columns, Also: base.Columns, Salt: "x"},
 		{Columns: base.Columns, Salt: "x", Types: []string{"email"}},
 		{Columns: base.Columns, Salt: "x", SQL: []File{{"a.sql", "SELECT 1"}}},
 		{Columns: base.Columns, Salt: "x", SQL: []File{{"a.sql", "SELECT 2"}}},
