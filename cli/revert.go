@@ -2,26 +2,34 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/api/client"
 )
 
 type revertCmd struct {
 	inApp
 	waiting
 	Instance string `arg:"" help:"live, staging or another."`
-	Database string `default:"keep" enum:"keep,restore" help:"keep: the database stays as it is; restore: the backup made before the deployment takes its place."`
+	Database string `default:"keep" enum:"keep,restore" help:"keep: the database stays as it is; restore: the data from before the deployment takes its place."`
 	Why      string `help:"The reason, for the activity log."`
-	Yes      bool   `short:"y" help:"Do not ask before data is replaced."`
+	Explain  bool   `aliases:"dry-run" help:"Only say what a revert would do."`
+	Yes      bool   `short:"y" aliases:"confirm-loss" help:"Do not ask before data is replaced: what was written since may be taken out (also --confirm-loss)."`
+	Override string `placeholder:"REASON" help:"As administrator: go back with the code alone below the rollback floor."`
 }
 
 // Help gives examples.
 func (revertCmd) Help() string {
 	return `Needs no window, approval or backup; it takes over from a running deployment.
+With --database restore the data from before the deployment takes the place of
+the present data, which is kept (bosman kept list).
 
 Examples:
+  bosman revert live --explain
   bosman revert live --why "orders fail" --wait
-  bosman revert live --database restore`
+  bosman revert live --database restore
+  bosman revert live --database restore --confirm-loss --wait`
 }
 
 // Run reverts.
@@ -30,36 +38,76 @@ func (c *revertCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	restore := c.Database == "restore"
-	if restore && !c.Yes {
-		what, err := c.replaced(e, app)
+	if c.Explain {
+		p, err := e.server().PlanRevert(e.ctx, app, c.Instance)
 		if err != nil {
 			return err
 		}
-		if err := e.confirm(what, "yes", "--yes"); err != nil {
+		return e.show(p, func() error { return e.say("%s", e.explain(p)) })
+	}
+	restore := c.Database == "restore"
+	if restore && !c.Yes {
+		p, err := e.server().PlanRevert(e.ctx, app, c.Instance)
+		if err != nil {
+			return err
+		}
+		if err := e.confirm(e.explain(p)+"\n"+e.replaced(p), "yes", "--confirm-loss (or --yes)"); err != nil {
 			return err
 		}
 	}
-	op, err := e.server().Revert(e.ctx, app, c.Instance, restore, c.Why)
+	op, err := e.server().Revert(e.ctx, app, c.Instance, client.Revert{Restore: restore, ConfirmLoss: restore, Why: c.Why, Override: c.Override})
 	return e.asked(op, err, c.Wait)
 }
 
-// replaced says what a restore would replace.
-func (c *revertCmd) replaced(e *env, app string) (string, error) {
-	i, err := e.server().Instance(e.ctx, app, c.Instance)
-	if err != nil {
-		return "", err
+// explain says what a revert would do, a line for each thing to know.
+func (e *env) explain(p bosman.RevertPlan) string {
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	switch {
+	case p.Release == 0:
+		say("%s runs %s and has no release to go back to.", p.Instance, releaseRef(p.From))
+	case p.Release == p.From:
+		say("%s stays on %s; %s is taken back.", p.Instance, releaseRef(p.From), opRef(p.Reverts))
+	default:
+		say("%s goes from %s back to %s; %s is taken back.", p.Instance, releaseRef(p.From), releaseRef(p.Release), opRef(p.Reverts))
 	}
-	ops, err := e.server().Operations(e.ctx, app, c.Instance, 50)
-	if err != nil {
-		return "", err
+	say("%s: %s.", p.Policy, p.Why)
+	if p.Schema != "" {
+		say("The migrations: %s.", p.Schema)
 	}
-	for _, o := range ops {
-		if o.Plan == bosman.PlanDeploy && o.Release == i.Release && o.Committed && o.Backup != 0 {
-			return e.restoring(app, o.Backup, c.Instance)
-		}
+	if p.ProvenBy != 0 {
+		say("%s on %s: %s.", map[bool]string{true: "Proven by", false: "Tried by"}[p.Proof != bosman.ProofFailed]+" "+opRef(p.ProvenBy), p.ProvenOn, p.ProofNote)
 	}
-	return fmt.Sprintf("The database and files of %s will be replaced by the backup made before %s.", c.Instance, releaseRef(i.Release)), nil
+	if p.Refused != "" {
+		say("The code alone does not go back: %s.", p.Refused)
+	}
+	switch {
+	case p.Backup == 0:
+		say("There is no backup from before it to restore.")
+	case p.Kept:
+		say("With --database restore a kept copy (%s) takes the place, in about %s.", size(p.KeptBytes), took(p.Expected))
+	case p.Expected != 0:
+		say("With --database restore %s is restored, which took %s on trial%s.", backupRef(p.Backup), took(p.Expected), because(p.KeptNote))
+	default:
+		say("With --database restore %s is restored%s.", backupRef(p.Backup), because(p.KeptNote))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; there is no kept copy: " + why
+}
+
+// replaced says what a restore takes out.
+func (e *env) replaced(p bosman.RevertPlan) string {
+	text := fmt.Sprintf("The database and files of %s will be replaced", p.Instance)
+	if !p.BackupAt.IsZero() {
+		text += fmt.Sprintf(" by those of %s (%s)", e.ago(p.BackupAt), p.BackupAt.Local().Format("2006-01-02 15:04"))
+	}
+	return text + ": " + p.Written.String() + ". The present data is kept."
 }
 
 // restoring says what restoring a backup replaces.

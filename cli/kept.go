@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/bosman-cd/bosman"
+)
+
+type keptCmd struct {
+	List    keptListCmd    `cmd:"" default:"withargs" help:"List what restores and fresh copies replaced."`
+	Restore keptRestoreCmd `cmd:"" help:"Put it back in its place."`
+	Remove  keptRemoveCmd  `cmd:"" help:"Drop it for good."`
+}
+
+// Help gives examples.
+func (keptCmd) Help() string {
+	return "Examples:\n  bosman kept list\n  bosman kept restore live 20261123t090000000 --wait\n  bosman kept remove live 20261123t090000000"
+}
+
+type keptListCmd struct {
+	inApp
+	Instance string `help:"Only of this instance."`
+}
+
+// Help gives examples.
+func (keptListCmd) Help() string {
+	return "Whatever a restore or a fresh copy replaces is kept; the way back of a\ndeployment stays until the next one has settled.\n\nExamples:\n  bosman kept list\n  bosman kept list --instance live --json"
+}
+
+// Run lists.
+func (c *keptListCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	all, err := e.server().Kept(e.ctx, app, c.Instance)
+	if err != nil {
+		return err
+	}
+	return e.show(all, func() error {
+		rows := make([][]string, 0, len(all))
+		for _, k := range all {
+			id, what, when := k.ID, "was replaced", e.ago(k.At)
+			if k.Operation != 0 {
+				id, what, when = "-", "way back of "+opRef(k.Operation), "-"
+			}
+			files := "-"
+			if k.Files != "" {
+				files = filepath.Base(k.Files)
+			}
+			rows = append(rows, []string{k.Instance, id, what, when, size(k.Bytes), first(k.Database, "-"), files})
+		}
+		return e.table([]string{"INSTANCE", "ID", "WHAT", "WHEN", "SIZE", "DATABASE", "FILES"}, rows, "nothing was replaced yet")
+	})
+}
+
+// keptOne names what was replaced.
+type keptOne struct {
+	inApp
+	Instance string `arg:"" help:"The instance it is of."`
+	ID       string `arg:"" help:"As bosman kept list shows it."`
+	Yes      bool   `short:"y" help:"Do not ask."`
+}
+
+// find gives it, so that what is said before the question is true.
+func (c *keptOne) find(e *env, app string) (bosman.KeptCopy, error) {
+	all, err := e.server().Kept(e.ctx, app, c.Instance)
+	if err != nil {
+		return bosman.KeptCopy{}, err
+	}
+	for _, k := range all {
+		if k.ID == c.ID && k.ID != "" {
+			return k, nil
+		}
+	}
+	return bosman.KeptCopy{}, bosman.NotFound("nothing of %s was kept as %q", c.Instance, c.ID).WithKept("nothing was changed").WithNext("bosman kept list")
+}
+
+type keptRestoreCmd struct {
+	keptOne
+	waiting
+}
+
+// Help gives examples.
+func (keptRestoreCmd) Help() string {
+	return "The present database and files are kept in turn.\n\nExamples:\n  bosman kept restore live 20261123t090000000 --wait"
+}
+
+// Run puts it back.
+func (c *keptRestoreCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	if !c.Yes {
+		k, err := c.find(e, app)
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("The database and files of %s will be replaced by what they were until %s (%s).\nThe present ones are kept.", c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes))
+		if err := e.confirm(what, "yes", "--yes"); err != nil {
+			return err
+		}
+	}
+	op, err := e.server().RestoreKept(e.ctx, app, c.Instance, c.ID)
+	return e.asked(op, err, c.Wait)
+}
+
+type keptRemoveCmd struct{ keptOne }
+
+// Help gives examples.
+func (keptRemoveCmd) Help() string {
+	return "What it held and no backup holds is gone then.\n\nExamples:\n  bosman kept remove live 20261123t090000000 --yes"
+}
+
+// Run drops it.
+func (c *keptRemoveCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	if !c.Yes {
+		k, err := c.find(e, app)
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("The data of %s that was replaced %s (%s) will be gone for good.", c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes))
+		if err := e.confirm(what, "yes", "--yes"); err != nil {
+			return err
+		}
+	}
+	ok, err := e.server().RemoveKept(e.ctx, app, c.Instance, c.ID)
+	return e.noted(ok, err, "%s", ok.Note)
+}
