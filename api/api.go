@@ -64,6 +64,7 @@ func New(cfg Config) http.Handler {
 	s := &server{Config: cfg, api: humago.New(mux, describe())}
 	s.apps()
 	s.changes()
+	s.rehearsals()
 	s.builds()
 	s.instances()
 	s.reverts()

@@ -72,6 +72,9 @@ func (e *env) change(v wire.ChangeView) error {
 	for _, f := range v.Conflicts {
 		fmt.Fprintf(&b, "✕ conflicts with main in %s\n", f)
 	}
+	if v.Rehearsal != nil {
+		fmt.Fprintf(&b, "%s\n", rehearsalLine(*v.Rehearsal))
+	}
 	for _, h := range v.Hazards {
 		fmt.Fprintf(&b, "! %s\n", h)
 	}

@@ -119,6 +119,7 @@ type commands struct {
 	Reset    resetCmd    `cmd:"" group:"change" help:"Give a testing instance a fresh copy again."`
 	Accept   acceptCmd   `cmd:"" group:"change" help:"Say that a change is good."`
 	SendBack sendBackCmd `cmd:"" group:"change" help:"Say that a change is not good, and why."`
+	Rehearse rehearseCmd `cmd:"" group:"change" help:"Show what a release does to a copy of staging's database, or rehearse it."`
 	Merge    mergeCmd    `cmd:"" group:"change" help:"Merge a change into main."`
 	Close    closeCmd    `cmd:"" group:"change" help:"Take a change off the road."`
 

@@ -12,11 +12,12 @@ import (
 // ChangeView is a change with all that its row and page show.
 type ChangeView struct {
 	bosman.Change
-	Road     bosman.Road       `json:"road"`
-	Build    *bosman.Build     `json:"build,omitempty"` // newest, with report
-	Signoffs []bosman.Signoff  `json:"signoffs,omitempty"`
-	On       []bosman.Instance `json:"on,omitempty"` // instances that show it
-	Stale    bool              `json:"stale"`        // main moved since its build
+	Road      bosman.Road       `json:"road"`
+	Build     *bosman.Build     `json:"build,omitempty"` // newest, with report
+	Signoffs  []bosman.Signoff  `json:"signoffs,omitempty"`
+	On        []bosman.Instance `json:"on,omitempty"`        // instances that show it
+	Stale     bool              `json:"stale"`               // main moved since its build
+	Rehearsal *bosman.Rehearsal `json:"rehearsal,omitempty"` // of its present head on a copy of staging's database
 }
 
 // Changes lists changes with their roads, newest activity first; merged and
@@ -65,6 +66,9 @@ func (h *Helm) view(ctx context.Context, c bosman.Change) (ChangeView, error) {
 		return v, err
 	}
 	if v.Signoffs, err = h.Store.Signoffs(ctx, c.App, c.Number); err != nil {
+		return v, err
+	}
+	if v.Rehearsal, err = h.rehearsalOf(ctx, c); err != nil {
 		return v, err
 	}
 	instances, err := h.Store.Instances(ctx, c.App)

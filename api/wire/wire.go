@@ -38,11 +38,12 @@ type Job struct {
 // ChangeView is a change with all that its row and page show.
 type ChangeView struct {
 	bosman.Change
-	Road     bosman.Road       `json:"road"`
-	Build    *bosman.Build     `json:"build,omitempty"` // newest, with report
-	Signoffs []bosman.Signoff  `json:"signoffs,omitempty"`
-	On       []bosman.Instance `json:"on,omitempty"` // instances that show it
-	Stale    bool              `json:"stale"`        // main moved since its build
+	Road      bosman.Road       `json:"road"`
+	Build     *bosman.Build     `json:"build,omitempty"` // newest, with report
+	Signoffs  []bosman.Signoff  `json:"signoffs,omitempty"`
+	On        []bosman.Instance `json:"on,omitempty"`        // instances that show it
+	Stale     bool              `json:"stale"`               // main moved since its build
+	Rehearsal *bosman.Rehearsal `json:"rehearsal,omitempty"` // of its present head on a copy of staging's database
 }
 
 // Merged is what a merge did.
