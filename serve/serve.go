@@ -63,6 +63,7 @@ type server struct {
 	instances  *instances
 	databases  *databases
 	vaults     *vaults
+	custody    *custodian
 	routes     *routes
 	migrations *migrations
 	edge       *control.Client
@@ -101,6 +102,9 @@ func Run(ctx context.Context, opt Options) (err error) {
 		if err := os.MkdirAll(filepath.Join(opt.Data, dir), 0o755); err != nil {
 			return bosman.Unavailable("the data folder %s cannot be used", opt.Data).WithNext("make it, or name another with --data").Because(err)
 		}
+	}
+	if err := refuseRecovering(opt.Data); err != nil {
+		return err
 	}
 	unlock, err := lock(filepath.Join(opt.Data, "serve.lock"))
 	if err != nil {
@@ -204,6 +208,10 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.helm.Operator = s.deploy
+	if s.custody, err = s.newCustodian(); err != nil {
+		return err
+	}
+	s.helm.Custody = s.custody
 	s.forges = newForges(s.store, s.helm, func(msg string, args ...any) { s.log.Warn(msg, args...) })
 	bodies, err := problem.NewBodies(s.path("events"))
 	if err != nil {
@@ -295,6 +303,9 @@ func (s *server) run(ctx context.Context) (err error) {
 	if err := s.databases.resume(ctx); err != nil {
 		return err
 	}
+	if err := s.missingRoutes(ctx); err != nil {
+		return err
+	}
 	task("databases", func(ctx context.Context) error { s.databases.watch(ctx); return nil })
 	task("instances", func(ctx context.Context) error {
 		s.instances.sup.Watch(ctx, 4*time.Second, s.instances.desired)
@@ -313,7 +324,11 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("cron", s.runCron)
 	task("rehearsals", s.rehearse)
 	task("pruning", s.prune)
+	task("state backups", s.keepState)
 	if err := s.greet(ctx); err != nil {
+		return err
+	}
+	if err := s.greetKey(); err != nil {
 		return err
 	}
 	if testStarted != nil {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	_ "time/tzdata" // windows and cron must not depend on the host's zones
 
+	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/cli"
 	"github.com/bosman-cd/bosman/demo"
 	"github.com/bosman-cd/bosman/edge"
@@ -48,7 +49,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(s
 			return runEdge(ctx, args[1], stderr)
 		}
 	}
-	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: serve.Version, Serve: runServe, Demo: runDemo, Doctor: runDoctor})
+	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: serve.Version, Serve: runServe, Demo: runDemo, Doctor: runDoctor, Recover: runRecover})
 }
 
 // runEdge runs the reverse proxy with the configuration in a JSON file.
@@ -89,4 +90,20 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 
 func runDoctor(ctx context.Context, o cli.ServeOptions, stdout io.Writer) error {
 	return serve.Doctor(ctx, serve.Options{Data: o.Data}, stdout)
+}
+
+// runRecover brings a lost Bosman back. The key comes from a file or is asked
+// for: never from the command line, where others can read it.
+func runRecover(ctx context.Context, o cli.RecoverOptions, stdout io.Writer) error {
+	key := o.AskKey
+	if o.KeyFile != "" {
+		key = func() (string, error) {
+			data, err := os.ReadFile(o.KeyFile)
+			if err != nil {
+				return "", bosman.Invalid("the file with the recovery key cannot be read").Because(err)
+			}
+			return string(data), nil
+		}
+	}
+	return serve.Recover(ctx, serve.RecoverOptions{Data: o.Data, From: o.From, Key: key, State: o.State, List: o.List, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}, stdout)
 }

@@ -1,0 +1,185 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/deploy"
+	"github.com/bosman-cd/bosman/internal/faults"
+	"github.com/bosman-cd/bosman/vault"
+)
+
+// found is a verified backup in the target.
+type found struct {
+	at       database.Place
+	manifest database.Manifest
+}
+
+// bringData restores the data of live and staging.
+func (r *recovery) bringData(ctx context.Context, own *vault.Keys) (err error) {
+	recs := &records{store: r.store, releases: r.releases, target: r.opt.From, now: time.Now}
+	r.dbs = newDatabases(r.opt.Data, recs, r.opt.Log)
+	r.dbs.vaults = newVaults(r.opt.From, own, vault.S3FromEnv(os.Getenv))
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, r.dbs.stop(end)) // serve starts them itself
+	}()
+	all, err := r.store.Instances(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if (i.Kind != bosman.KindLive && i.Kind != bosman.KindStaging) || i.Release == 0 {
+			continue
+		}
+		if err := r.step("data/"+i.App+"/"+i.Name, "", func() error { return r.bringInstance(ctx, i) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backupsOf lists the verified backups of an instance in the target, newest
+// first, and says what keeps others from being used.
+func (r *recovery) backupsOf(ctx context.Context, i bosman.Instance) (good []found, others []string, err error) {
+	v := sealed{r.vault}
+	names, err := database.Stored(ctx, v, i.App)
+	if err != nil {
+		return nil, nil, err
+	}
+	for n := len(names) - 1; n >= 0; n-- {
+		at := database.Place{Vault: v, Name: names[n]}
+		m, err := database.ReadManifest(ctx, at)
+		if kind := bosman.KindOf(err); kind == bosman.KindUnavailable {
+			return nil, nil, err
+		} else if err != nil {
+			others = append(others, fmt.Sprintf("%s: %s", names[n], bosman.AsError(err).Message))
+			continue
+		}
+		if m.Instance != i.Name {
+			continue
+		}
+		proven, err := database.ProvenAt(ctx, at, m)
+		if err != nil && bosman.KindOf(err) == bosman.KindUnavailable {
+			return nil, nil, err
+		}
+		ref := bosman.Ref(bosman.LetterBackup, m.Number)
+		if err != nil || proven.IsZero() {
+			others = append(others, ref+" was never verified")
+			continue
+		}
+		if _, err := r.releases.Load(i.App, m.Release); err != nil {
+			others = append(others, fmt.Sprintf("%s holds the data of %s, which is not among the releases brought back", ref, bosman.Ref(bosman.LetterRelease, m.Release)))
+			continue
+		}
+		good = append(good, found{at, m})
+	}
+	return good, others, nil
+}
+
+// bringInstance restores one instance from the newest backup that can be.
+func (r *recovery) bringInstance(ctx context.Context, i bosman.Instance) error {
+	who := i.Name + " of " + i.App
+	good, others, err := r.backupsOf(ctx, i)
+	if err != nil {
+		return err
+	}
+	for _, f := range good {
+		err := r.restore(ctx, i, f)
+		if err == nil {
+			return nil
+		}
+		if kind := bosman.KindOf(err); kind != bosman.KindFailed && kind != bosman.KindConflict && kind != bosman.KindNotFound && kind != bosman.KindForbidden {
+			return err
+		}
+		others = append(others, fmt.Sprintf("%s: %s", bosman.Ref(bosman.LetterBackup, f.manifest.Number), bosman.AsError(err).Message))
+	}
+	for _, o := range others {
+		if err := r.lose("%s: %s", who, o); err != nil {
+			return err
+		}
+	}
+	k, m, err := r.dbs.of(ctx, i, i.Release)
+	if err == nil && len(m.Data) == 0 && k.Engine == nil {
+		return r.say("✓ %s has no data of its own; it serves %s", who, bosman.Ref(bosman.LetterRelease, i.Release))
+	}
+	if err := r.lose("%s: there is no backup to restore it from; it is empty", who); err != nil {
+		return err
+	}
+	return r.store.SaveInstance(ctx, emptied(i))
+}
+
+// restore restores an instance from one backup, and makes its row agree.
+func (r *recovery) restore(ctx context.Context, i bosman.Instance, f found) error {
+	begun := time.Now()
+	if n := f.manifest.Release; n != i.Release {
+		if err := r.lose("%s of %s ran %s, but its newest backup holds the data of %s: it runs that again", i.Name, i.App,
+			bosman.Ref(bosman.LetterRelease, i.Release), bosman.Ref(bosman.LetterRelease, n)); err != nil {
+			return err
+		}
+		ops, err := r.store.Operations(ctx, i.App, i.Name, 0)
+		if err != nil {
+			return err
+		}
+		i.Release, i.Previous = n, 0
+		for _, o := range ops {
+			if o.Release == n && o.State == bosman.OpDone {
+				i.ProcessID = deploy.SetID(i.App, i.Name, o.Number)
+				break
+			}
+		}
+	}
+	if i.Previous != 0 {
+		if _, err := r.releases.Load(i.App, i.Previous); err != nil {
+			i.Previous = 0
+		}
+	}
+	k, m, err := r.dbs.of(ctx, i, i.Release)
+	if err != nil {
+		return err
+	}
+	if err := k.Recover(ctx); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(instanceDir(r.opt.Data, i.App, i.Name)), 0o755); err != nil {
+		return bosman.Unavailable("the folder of %s cannot be made", i.Name).Because(err)
+	}
+	_, kept, got, err := k.Restore(ctx, f.at, i.Name, r.dbs.snapshot(i, m))
+	if err != nil {
+		return err
+	}
+	if err := k.Drop(ctx, kept); err != nil { // of an interrupted run
+		return err
+	}
+	if err := faults.Point("recover.restored"); err != nil {
+		return err
+	}
+	i.Database = bosman.Database{}
+	if k.Engine != nil {
+		if i.Database, err = k.Engine.Find(ctx, i.Name); err != nil {
+			return err
+		}
+		i.Database.Password = ""
+	}
+	i.State, i.Note = bosman.InstanceStarting, ""
+	if i.Stopped {
+		i.State = bosman.InstanceStopped
+	}
+	if err := r.store.SaveInstance(ctx, i); err != nil {
+		return err
+	}
+	tables, rows := got.Total()
+	files := 0
+	if got.Files != nil {
+		files = got.Files.Files
+	}
+	return r.say("✓ %s of %s: %s of %s, %d tables, %d rows, %d files restored and compared (%s)", i.Name, i.App,
+		bosman.Ref(bosman.LetterBackup, got.Number), got.CreatedAt.Format("2006-01-02 15:04:05 MST"), tables, rows, files, short(time.Since(begun)))
+}
