@@ -3,12 +3,10 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/build"
-	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance/cron"
@@ -205,7 +203,11 @@ func (s *server) pruneApp(ctx context.Context, app string) error {
 	if _, err := build.PruneCache(s.path("cache"), app, time.Now().Add(-keepCache)); err != nil {
 		return err
 	}
-	return s.pruneBackups(ctx, app)
+	if err := s.pruneKeptCopies(ctx, app); err != nil {
+		return err
+	}
+	_, err = s.helm.PruneBackups(ctx, app)
+	return err
 }
 
 // needed are the releases that run, that a revert needs, that an operation is
@@ -234,49 +236,6 @@ func (s *server) needed(ctx context.Context, app string) (map[int]bool, error) {
 		}
 	}
 	return out, nil
-}
-
-// pruneBackups keeps as many verified backups of each instance as its policy
-// says, and never removes the newest.
-func (s *server) pruneBackups(ctx context.Context, app string) error {
-	instances, err := s.store.Instances(ctx, app)
-	if err != nil {
-		return err
-	}
-	for _, i := range instances {
-		policy, err := s.helm.Policy(ctx, app, i.Kind)
-		if err != nil {
-			return err
-		}
-		keep := policy.Backup.Keep
-		if keep <= 0 {
-			continue
-		}
-		all, err := s.store.Backups(ctx, app, i.Name, 0)
-		if err != nil {
-			return err
-		}
-		good := 0
-		for _, b := range all {
-			if !b.VerifiedAt.IsZero() {
-				good++
-			}
-			if good <= keep {
-				continue
-			}
-			at, err := s.vaults.place(ctx, b)
-			if err != nil {
-				return err
-			}
-			if err := database.Remove(ctx, at); err != nil {
-				return fmt.Errorf("remove %s: %w", bosman.Ref(bosman.LetterBackup, b.Number), err)
-			}
-			if err := s.store.RemoveBackup(ctx, app, b.Number); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 var _ notify.Targets = (*helm.Helm)(nil)

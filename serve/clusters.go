@@ -36,7 +36,10 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	if name == scratchCluster {
 		profile = postgres.Scratch
 	}
-	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), Log: d.log}
+	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), ClientDir: d.postgresClient, Log: d.log}
+	if name == scratchCluster {
+		c.BinDir = d.binFor(c)
+	}
 	e, err := c.Ensure(ctx)
 	if err != nil {
 		return nil, err
@@ -51,11 +54,29 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	return c, nil
 }
 
-func (d *databases) clusterDir(name string) string { return filepath.Join(d.data, "postgres", name) }
+// binFor gives the programs asked for to a cluster that is yet to be made: one
+// that is there keeps its version.
+func (d *databases) binFor(c *postgres.Cluster) string {
+	if _, err := os.Stat(filepath.Join(c.Dir, "data", "PG_VERSION")); err == nil {
+		return ""
+	}
+	return d.postgresBin
+}
+
+func (d *databases) clusterDir(name string) string {
+	if name == scratchCluster {
+		return d.scratchDir()
+	}
+	return filepath.Join(d.data, "postgres", name)
+}
 
 // resume starts the clusters that were made before, finishes what a crash
 // interrupted, and forgets databases of builds that are gone.
 func (d *databases) resume(ctx context.Context) error {
+	d.openStorage(ctx)
+	if err := d.moveScratch(ctx); err != nil {
+		return err
+	}
 	for _, name := range []string{mainCluster, scratchCluster} {
 		if _, err := os.Stat(d.clusterDir(name)); err != nil {
 			continue
@@ -89,6 +110,9 @@ func (d *databases) resume(ctx context.Context) error {
 				continue
 			}
 			k, err := d.keeper(ctx, i, i.Database.Engine)
+			if err != nil && errors.Is(err, d.clones.lost) {
+				continue // said before; the others come up without it
+			}
 			if err != nil {
 				return err
 			}
@@ -121,12 +145,13 @@ func (d *databases) watch(ctx context.Context) {
 			d.tellServer(ctx, "postgres "+c.Name, e.Started, err)
 		}
 		d.ensureMariaDBs(ctx)
+		d.tendClones(ctx)
 	}
 }
 
 // stop stops the clusters; for when everything is shut down.
 func (d *databases) stop(ctx context.Context) error {
-	var errs []error
+	errs := []error{d.stopClones(ctx)}
 	for _, name := range []string{mainCluster, scratchCluster} {
 		if _, err := os.Stat(d.clusterDir(name)); err != nil {
 			continue
@@ -168,11 +193,15 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 		if err != nil {
 			return nil, err
 		}
-		k.Scratch, k.Engine = onScratch, onScratch
+		onScratch.Quota = d.copyQuota
+		k.Scratch = onScratch
 		if durable {
-			if k.Engine, err = postgres.NewEngine(i.App, main, scratch); err != nil {
-				return nil, err
-			}
+			k.Engine, err = postgres.NewEngine(i.App, main, scratch)
+		} else {
+			k.Engine, err = d.copies(i.App, onScratch, main, scratch)
+		}
+		if err != nil {
+			return nil, err
 		}
 	case "mariadb":
 		if err := d.mariaDBKeeper(ctx, i.App, durable, k); err != nil {
@@ -188,6 +217,7 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 	default:
 		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite, mariadb or none")
 	}
+	d.equip(i.App, k)
 	d.keepers[key] = k
 	return k, nil
 }

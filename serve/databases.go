@@ -26,16 +26,24 @@ type databases struct {
 	records   *records
 	instances *instances // runs the guard command
 	vaults    *vaults    // where backups lie
+	masks     *masks     // what copies must not show
 	log       *slog.Logger
 
+	postgresBin    string // programs of the PostgreSQL that a new cluster for copies is made with; "" is Debian's newest
+	postgresClient string // programs that dump and restore; "" are those that fit best
+	copyQuota      int64  // bytes that the copies of an app may take; 0: no bound
+	renewals       *renewals
+
 	mu       sync.Mutex
+	poolWhy  map[string]string // app → why there are fewer copies ready than wanted
 	clusters map[string]*postgres.Cluster
 	mariaDBs map[string]*mariadb.Cluster
 	keepers  map[string]*database.Keeper
+	clones   *clones // where copies live; set by resume
 }
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {
-	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}}
+	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}, renewals: newRenewals(), poolWhy: map[string]string{}}
 }
 
 // dataDir is where an instance's files lie; "" when its release has none.
@@ -209,15 +217,19 @@ func (d *databases) Copy(ctx context.Context, i, from bosman.Instance, o deploy.
 	if err != nil {
 		return deploy.Prepared{}, err
 	}
+	if err := d.maskable(ctx, k, from); err != nil {
+		return deploy.Prepared{}, err
+	}
 	if err := os.MkdirAll(instanceDir(d.data, i.App, i.Name), 0o755); err != nil {
 		return deploy.Prepared{}, bosman.Unavailable("the folder of %s cannot be made", i.Name).Because(err)
 	}
-	info, err := k.PrepareCopy(ctx, d.snapshot(from, m), i.Name, d.snapshot(i, m), database.CopyOptions{
-		MaxAge: time.Minute, Release: from.Release, Accept: o.Accept, From: from.Name,
+	info, err := k.PrepareCopy(ctx, d.shown(from, m), i.Name, d.snapshot(i, m), database.CopyOptions{
+		Exact: o.Exact, MaxAge: time.Minute, Release: from.Release, Accept: o.Accept, From: from.Name,
 	})
 	if err != nil {
 		return deploy.Prepared{}, err
 	}
+	d.renewals.want(i.App, false) // one that was ready may be gone
 	db, err := place(ctx, k, i.Name)
 	return deploy.Prepared{Name: i.Name, Database: db, Copy: info, Note: fmt.Sprintf("%s from %s in %s by %s", size(info.Bytes), from.Name, short(info.Took), info.Strategy)}, err
 }
@@ -232,6 +244,9 @@ func (d *databases) own(ctx context.Context, i bosman.Instance) (bosman.Database
 	if err != nil {
 		return bosman.Database{}, err
 	}
+	if err := wake(ctx, k.Engine, i.Name); err != nil {
+		return bosman.Database{}, err
+	}
 	return k.Engine.Find(ctx, i.Name)
 }
 
@@ -240,7 +255,13 @@ func place(ctx context.Context, k *database.Keeper, name string) (bosman.Databas
 	if k.Engine == nil {
 		return bosman.Database{}, nil
 	}
-	db, err := k.Engine.Find(ctx, name)
+	find := k.Engine.Find
+	if p, ok := k.Engine.(interface {
+		Place(context.Context, string) (bosman.Database, error)
+	}); ok { // another server than before
+		find = p.Place
+	}
+	db, err := find(ctx, name)
 	if bosman.KindOf(err) == bosman.KindNotFound {
 		err = nil
 	}
@@ -303,30 +324,4 @@ func (d *databases) Discard(ctx context.Context, i bosman.Instance, p deploy.Pre
 		return err
 	}
 	return k.Discard(ctx, i.Name)
-}
-
-// refresh makes a new golden copy of an app's staging, where the kind of
-// database has them.
-func (d *databases) refresh(ctx context.Context, app string) error {
-	all, err := d.records.store.Instances(ctx, app)
-	if err != nil {
-		return err
-	}
-	for _, i := range all {
-		if i.Kind != bosman.KindStaging || i.Release == 0 || i.Database.Engine == "" {
-			continue
-		}
-		k, err := d.keeper(ctx, bosman.Instance{App: app, Kind: bosman.KindTesting}, i.Database.Engine)
-		if err != nil {
-			return err
-		}
-		r, ok := k.Engine.(database.Refresher)
-		if !ok {
-			continue
-		}
-		if _, err := r.Refresh(ctx, i.Database, i.Release); err != nil {
-			return err
-		}
-	}
-	return nil
 }

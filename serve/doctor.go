@@ -31,7 +31,7 @@ var programs = []struct{ name, debian, why string }{
 
 // Doctor says what the host lacks and how to get it. It fails if something
 // that Bosman cannot do without is missing.
-func Doctor(_ context.Context, opt Options, out io.Writer) error {
+func Doctor(ctx context.Context, opt Options, out io.Writer) error {
 	var all []finding
 	for _, p := range programs {
 		f := finding{what: p.name + ", which " + p.why, get: "apt-get install " + p.debian}
@@ -45,6 +45,7 @@ func Doctor(_ context.Context, opt Options, out io.Writer) error {
 		return err
 	}
 	all = append(all, finding{len(servers) > 0, "PostgreSQL " + orNone(servers), "apt-get install postgresql, unless your apps use SQLite or no database"})
+	all = append(all, serverFindings(ctx, opt)...)
 	box := sandbox.New(sandbox.Options{HostEnv: os.Environ()})
 	all = append(all, finding{box.Degraded() == "", "builds are kept apart" + reason(box.Degraded()), "run as root or allow user namespaces, and install bubblewrap; until then code of strangers is refused"})
 	driver, err := process.New(process.Options{Program: opt.Program, RunGlob: filepath.Join(opt.Data, "instances", "*", "*", "run", "*")})
@@ -56,6 +57,8 @@ func Doctor(_ context.Context, opt Options, out io.Writer) error {
 	_, systemd := os.Stat("/run/systemd/system")
 	all = append(all, finding{systemd == nil, "systemd restarts Bosman" + reason(map[bool]string{false: "", true: "there is none: should serve and a shim both die, nothing restarts a crash"}[systemd != nil]), "start bosman serve from your own supervisor"})
 	all = append(all, dataFolder(opt.Data))
+	all = append(all, custodyFindings(ctx, opt)...)
+	all = append(all, storageFindings(opt.Data)...)
 	bad := 0
 	for _, f := range all {
 		mark := "✓"

@@ -363,8 +363,11 @@ func (r runtimeFor) Remove(ctx context.Context, i bosman.Instance) error {
 }
 
 // RemoveApp takes away what is left of an app outside the store; backups stay.
-func (r runtimeFor) RemoveApp(_ context.Context, app string) error {
+func (r runtimeFor) RemoveApp(ctx context.Context, app string) error {
 	if err := bosman.CheckName("app", app); err != nil {
+		return err
+	}
+	if err := r.databases.dropCopies(ctx, app); err != nil {
 		return err
 	}
 	for _, dir := range []string{"releases", "instances", "cache", "builds", "databases", "sqlite"} {

@@ -43,6 +43,9 @@ type Options struct {
 	Workers        int    // builds at a time; 0: 2
 	TrustedProxies []string
 	BackupTarget   string // where backups go: a folder or s3://bucket/prefix; "" is DATA/backups
+	PostgresBin    string // programs of the PostgreSQL that a new server for copies is made with; "": Debian's newest
+	PostgresClient string // programs that dump and restore; "": those that fit best
+	CopyQuota      string // what the copies of an app may take: "50GB"; "": no bound
 	LogLevel       string
 	Program        string // our own program; "" is the running one
 	Stdout, Stderr io.Writer
@@ -63,6 +66,7 @@ type server struct {
 	instances  *instances
 	databases  *databases
 	vaults     *vaults
+	backups    *backupWork
 	custody    *custodian
 	routes     *routes
 	migrations *migrations
@@ -169,6 +173,10 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.databases = newDatabases(s.opt.Data, s.records, s.log)
+	s.databases.postgresBin, s.databases.postgresClient = s.opt.PostgresBin, s.opt.PostgresClient
+	if s.databases.copyQuota, err = parseBytes(s.opt.CopyQuota); err != nil {
+		return err
+	}
 	s.databases.vaults = s.vaults
 	s.edge = control.New(s.path("run", "edge.sock"))
 	all := newSets(driver)
@@ -183,9 +191,11 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm = helm.New(helm.Config{
 		Store: s.store, Repos: s.repos, Box: box, Runtime: runtimeFor{s.instances, s.routes}, Addresses: s.addresses,
 		Migrations: s.migrations,
-		KeptData:   keptData{s.databases}, Log: s.log,
+		KeptData:   keptData{s.databases}, Storage: s.databases, Log: s.log,
 	})
 	s.instances.helm = s.helm
+	s.helm.Masks = s.databases
+	s.databases.masks = &masks{records: s.records, confirmed: s.helm.ConfirmedManifest, salt: func(app string) string { return box.Derive("masks of " + app) }}
 	s.queue = build.NewQueue(s.records, &build.Runner{
 		Data: s.opt.Data, Source: trees{s.repos}, Manifests: manifests{}, Reports: reports{}, Records: s.records,
 		Secrets: buildSecrets{s.helm}, TestDatabase: testDatabases{s.databases}, Releases: releases,
@@ -208,6 +218,8 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.helm.Operator = s.deploy
+	s.backups = newBackupWork(s)
+	s.helm.Vaults = s.backups
 	if s.custody, err = s.newCustodian(); err != nil {
 		return err
 	}
@@ -318,12 +330,15 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("reactions", s.helm.Run)
 	task("builds", s.queue.Run)
 	task("wake", s.wakeDeployments)
-	task("golden copies", s.refreshCopies)
+	task("golden copies", s.followCopies)
+	task("copies", s.keepCopies)
 	task("forges", s.forges.run)
 	task("messages", s.tellPeople)
 	task("cron", s.runCron)
 	task("rehearsals", s.rehearse)
 	task("pruning", s.prune)
+	task("proofs of backups", s.backups.prove)
+	task("schedules of backups", s.backups.schedule)
 	task("state backups", s.keepState)
 	if err := s.greet(ctx); err != nil {
 		return err
@@ -384,24 +399,6 @@ func (s *server) wakeDeployments(ctx context.Context) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// refreshCopies makes a new golden copy of staging after each of its
-// deployments, so that a tester's fresh copy is quick.
-func (s *server) refreshCopies(ctx context.Context) error {
-	last, err := s.store.LastEvent(ctx)
-	if err != nil {
-		return err
-	}
-	return s.store.Follow(ctx, last, func(ctx context.Context, e bosman.Event) error {
-		if e.Kind != bosman.EventOperationEnded {
-			return nil
-		}
-		if err := s.databases.refresh(ctx, e.App); err != nil && ctx.Err() == nil {
-			s.log.Warn("no golden copy could be made; fresh copies take longer", "app", e.App, "err", err)
-		}
-		return nil
-	})
 }
 
 // greet makes the first administrator and says where Bosman is.

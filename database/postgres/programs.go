@@ -287,3 +287,12 @@ func (e *Engine) restorer(dump string) (string, error) {
 	k, err := Restorer(e.home.major(), since, all)
 	return filepath.Join(k.Dir, "pg_restore"), err
 }
+
+// CannotDump says why the cluster's databases cannot be dumped, nil if they can.
+func (c *Cluster) CannotDump() error {
+	if c.major() == 0 {
+		return nil // there are none
+	}
+	_, err := c.dumper("pg_dump")
+	return err
+}
