@@ -21,6 +21,8 @@ packages+=(python3-venv python3-django python3-djangorestframework python3-psyco
     python3-xmlrunner python3-coverage flake8 pylint)
 # Bosman's tests: a small disk that is full
 packages+=(xfsprogs)
+# Bosman's tests: MariaDB, and Django's way to it
+packages+=(mariadb-server mariadb-client python3-mysqldb)
 # Any node and npm will do, wherever they come from.
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
@@ -99,6 +101,16 @@ if [ -t 0 ] && [ -t 2 ] && [ "${BOSMAN_YES:-}" != 1 ]; then
     esac
 fi
 
+# Debian starts a server that it installs; Bosman runs servers of its own.
+# While packages are installed nothing may start, unless somebody said before
+# what may.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
+
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@" </dev/null; }
 
 # A package that the lists know a candidate of can be installed without asking for new lists.
@@ -118,6 +130,12 @@ if ! apt -q install -y --no-install-recommends "${lack[@]}" >&2; then
         apt -q install -y --no-install-recommends "$package" >&2 || say "could not get $package"
     done
 fi
+
+case " ${lack[*]} " in
+*" mariadb-server "*) # nor after the next boot
+    if [ -d /run/systemd/system ]; then "${as_root[@]}" systemctl disable --quiet mariadb || true; fi
+    ;;
+esac
 
 mapfile -t lack < <(missing "${lack[@]}")
 if [ ${#lack[@]} -gt 0 ]; then

@@ -127,19 +127,41 @@ func (e *Engine) show(ctx context.Context, db bosman.Database, name string, what
 	now, parked := park(what.objects, own(name))
 	l.Parked = parked
 	return e.home.with(ctx, "", "hand out database "+db.Name, func(conn *sql.Conn) error {
-		if err := createObjects(ctx, conn, db.Name, db.User, now); err != nil {
-			return err
-		}
-		if err := run(ctx, conn, "DROP USER IF EXISTS "+account(workerUser(db.Name))); err != nil {
+		if err := e.home.dress(ctx, conn, db.Name, e.home.definer(db.Name, name, db.User), now); err != nil {
 			return err
 		}
 		if own(name) {
+			if err := run(ctx, conn, "DROP USER IF EXISTS "+account(workerUser(db.Name))); err != nil {
+				return err
+			}
 			if err := e.home.letIn(ctx, conn, db.User); err != nil {
 				return err
 			}
 		}
 		return putLabel(ctx, conn, db.Name, l, true)
 	})
+}
+
+// definer is in whose name the objects of a database act: the instance's user
+// in its own database, which that user alone can enter, else one who cannot
+// log in and may do nothing elsewhere.
+func (c *Cluster) definer(db, name, login string) string {
+	if own(name) {
+		return login
+	}
+	return workerUser(db)
+}
+
+// dress makes objects in the database db whose definer is user. The server
+// wants to know that the definer exists and may do what the object does.
+func (c *Cluster) dress(ctx context.Context, conn *sql.Conn, db, user string, objects []object) error {
+	if err := c.setUser(ctx, conn, user, "LOCK"); err != nil {
+		return err
+	}
+	if err := run(ctx, conn, "GRANT ALL PRIVILEGES ON "+pattern(db)+".* TO "+account(user)); err != nil {
+		return err
+	}
+	return createObjects(ctx, conn, db, user, objects)
 }
 
 // letIn makes the user of an instance, who may do everything in the database

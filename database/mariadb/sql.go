@@ -188,10 +188,14 @@ func kill(ctx context.Context, conn *sql.Conn, users, databases []string) error 
 
 const errNoSuchThread = 1094
 
-// ensureUser makes a user or sets its password, and unlocks it.
+// ensureUser makes a user who is let in, or sets the password of one.
 func (c *Cluster) ensureUser(ctx context.Context, conn *sql.Conn, user string) error {
-	return run(ctx, conn, "CREATE USER IF NOT EXISTS "+account(user)+" IDENTIFIED BY "+literal(c.password(user)),
-		"ALTER USER "+account(user)+" IDENTIFIED BY "+literal(c.password(user))+" ACCOUNT UNLOCK")
+	return c.setUser(ctx, conn, user, "UNLOCK")
+}
+
+func (c *Cluster) setUser(ctx context.Context, conn *sql.Conn, user, lock string) error {
+	return run(ctx, conn, "CREATE USER IF NOT EXISTS "+account(user)+" IDENTIFIED BY "+literal(c.password(user))+" ACCOUNT LOCK",
+		"ALTER USER "+account(user)+" IDENTIFIED BY "+literal(c.password(user))+" ACCOUNT "+lock)
 }
 
 // metadata is Bosman's own database on each server.

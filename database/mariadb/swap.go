@@ -245,13 +245,13 @@ func (c *Cluster) settleSwap(ctx context.Context, conn *sql.Conn, s swapping) er
 		return c.undoSwap(ctx, conn, s)
 	}
 	inPlace, _ := park(append(s.Coming.Objects, s.Was.Parked...), true)
-	if err := createObjects(ctx, conn, s.Place, s.User, inPlace); err != nil {
+	if err := c.dress(ctx, conn, s.Place, s.User, inPlace); err != nil {
 		return err
 	}
 	if s.Kept != "" {
 		beside, parked := park(s.Leaving.Objects, false)
 		s.After.Parked = parked
-		if err := createObjects(ctx, conn, s.Kept, s.User, beside); err != nil {
+		if err := c.dress(ctx, conn, s.Kept, workerUser(s.Kept), beside); err != nil {
 			return err
 		}
 	}
@@ -295,13 +295,13 @@ func (c *Cluster) settleSwap(ctx context.Context, conn *sql.Conn, s swapping) er
 
 // undoSwap puts everything back as it was.
 func (c *Cluster) undoSwap(ctx context.Context, conn *sql.Conn, s swapping) error {
-	if err := createObjects(ctx, conn, s.With, s.User, s.Coming.Objects); err != nil {
+	if err := c.dress(ctx, conn, s.With, workerUser(s.With), s.Coming.Objects); err != nil {
 		return err
 	}
 	gone := s.Place
 	if s.Kept != "" {
 		gone = s.Kept
-		if err := createObjects(ctx, conn, s.Place, s.User, s.Leaving.Objects); err != nil {
+		if err := c.dress(ctx, conn, s.Place, s.User, s.Leaving.Objects); err != nil {
 			return err
 		}
 		if err := c.letIn(ctx, conn, s.User); err != nil {
