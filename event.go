@@ -27,8 +27,9 @@ const (
 	EventOperationEnded  EventKind = "operation.ended"
 	EventInstanceChanged EventKind = "instance.changed"
 	EventBackupMade      EventKind = "backup.made"
-	EventRehearsed       EventKind = "rehearsed"    // a release on a copy of staging's data
-	EventStateUnkept     EventKind = "state.unkept" // Bosman's own state could not be backed up; Subject says why
+	EventBackupTrouble   EventKind = "backup.trouble" // the backups of an instance cannot be relied on, or can again
+	EventRehearsed       EventKind = "rehearsed"      // a release on a copy of staging's data
+	EventStateUnkept     EventKind = "state.unkept"   // Bosman's own state could not be backed up; Subject says why
 	EventSignedOff       EventKind = "signed-off"
 	EventProblemNew      EventKind = "problem.new"
 	EventProblemEvent    EventKind = "problem.event"

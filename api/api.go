@@ -69,6 +69,7 @@ func New(cfg Config) http.Handler {
 	s.instances()
 	s.reverts()
 	s.operations()
+	s.backups()
 	s.databases()
 	s.masks()
 	s.people()

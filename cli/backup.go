@@ -1,18 +1,25 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/bosman-cd/bosman"
 )
 
 type backupCmd struct {
 	List    backupListCmd    `cmd:"" default:"withargs" help:"List backups."`
 	Make    backupMakeCmd    `cmd:"" help:"Make and verify a backup now."`
+	Show    backupShowCmd    `cmd:"" help:"Show what a backup holds: tables, rows, files, roles."`
+	Verify  backupVerifyCmd  `cmd:"" help:"Prove a backup by a restore."`
 	Restore backupRestoreCmd `cmd:"" help:"Put a backup in place of an instance's database and files."`
+	Remove  backupRemoveCmd  `cmd:"" help:"Remove a backup that nothing needs."`
+	Import  backupImportCmd  `cmd:"" help:"Take up backups that lie in a target and are not known."`
+	Health  backupHealthCmd  `cmd:"" help:"Say whether the backups can be relied on."`
 }
 
 // Help gives examples.
 func (backupCmd) Help() string {
-	return "Examples:\n  bosman backup list\n  bosman backup make live --wait\n  bosman backup restore k12"
+	return "Examples:\n  bosman backup list\n  bosman backup make live --wait\n  bosman backup show k12\n  bosman backup restore k12\n  bosman backup health"
 }
 
 type backupListCmd struct {
@@ -43,9 +50,9 @@ func (c *backupListCmd) Run(e *env) error {
 			if b.VerifiedAt.IsZero() {
 				verified = "no: " + cut(first(b.Error, "not yet"), 40)
 			}
-			rows = append(rows, []string{backupRef(b.Number), b.Instance, releaseRef(b.Release), first(b.Why, "by hand"), e.ago(b.CreatedAt), size(b.Bytes), verified})
+			rows = append(rows, []string{backupRef(b.Number), b.Instance, releaseRef(b.Release), first(b.Why, "by hand"), e.ago(b.CreatedAt), size(b.Content), size(b.Bytes), took(b.Took), verified, whereOf(b)})
 		}
-		return e.table([]string{"BACKUP", "INSTANCE", "RELEASE", "WHY", "WHEN", "SIZE", "VERIFIED"}, rows, "there is no backup yet: bosman backup make live")
+		return e.table([]string{"BACKUP", "INSTANCE", "RELEASE", "WHY", "WHEN", "HOLDS", "ADDED", "TOOK", "VERIFIED", "WHERE"}, rows, "there is no backup yet: bosman backup make live")
 	})
 }
 
@@ -57,7 +64,22 @@ func (backupMakeCmd) Help() string {
 }
 
 // Run makes a backup.
-func (c *backupMakeCmd) Run(e *env) error { return c.operate(e, "backup") }
+func (c *backupMakeCmd) Run(e *env) error {
+	app, err := e.app(c.App)
+	if err != nil {
+		return err
+	}
+	all, err := e.server().Backups(e.ctx, app, c.Instance, 20)
+	if err != nil {
+		return err
+	}
+	if last, ok := bosman.CountedBackup(all); ok && !e.global.JSON {
+		if _, err := fmt.Fprintf(e.stderr, "Last time (%s) it took %s and %s to verify, and added %s.\n", backupRef(last.Number), took(last.Took), took(last.VerifyTook), size(last.Bytes)); err != nil {
+			return err
+		}
+	}
+	return c.operate(e, "backup")
+}
 
 type backupRestoreCmd struct {
 	inApp

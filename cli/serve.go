@@ -63,7 +63,10 @@ func (c *doctorCmd) Run(e *env) error {
 		return notBuiltIn("doctor")
 	}
 	c.Data = e.data()
-	return e.roles.Doctor(e.ctx, c.ServeOptions, e.stdout)
+	if err := e.roles.Doctor(e.ctx, c.ServeOptions, e.stdout); err != nil {
+		return err
+	}
+	return e.backupWarnings("")
 }
 
 func notBuiltIn(role string) error {

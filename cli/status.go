@@ -28,6 +28,10 @@ func (c *statusCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if err := e.backupWarnings(first(c.App, e.getenv("BOSMAN_APP"))); err != nil {
+		return err
+	}
+	defer e.remind()
 	return e.show(jobs, func() error {
 		rows := make([][]string, 0, len(jobs))
 		for _, j := range jobs {

@@ -239,6 +239,9 @@ func (h *Helm) Judge(ctx context.Context, op bosman.Operation) (Wait, error) {
 	if op.Override != "" || i.Kind != bosman.KindLive {
 		return Wait{}, nil
 	}
+	if err := h.judgeBackups(ctx, i); err != nil {
+		return Wait{}, bosman.AsError(err).WithKept(kept)
+	}
 	return h.judgeTime(ctx, op, policy)
 }
 

@@ -100,6 +100,8 @@ func (h *Helm) MessageOf(ctx context.Context, e bosman.Event) (m notify.Message,
 		m.Kind, m.Title, m.Text = "problem.new", fmt.Sprintf("%s: %s is new: %s", e.App, ref, p.Title), fmt.Sprintf("since %s, in %s", releaseRef(p.FirstRelease), p.Culprit)
 		m.URL = h.Addresses.Page(fmt.Sprintf("/%s/problems/%d", e.App, p.Number))
 		return m, true, nil
+	case bosman.EventBackupTrouble:
+		return h.backupMessage(ctx, m, e)
 	case bosman.EventStateUnkept:
 		return stateMessage(m, e), true, nil
 	default:
