@@ -261,16 +261,22 @@ func (j *job) copy(ctx context.Context) error {
 		return err
 	}
 	var asked error
+	refused := false
 	accept := func(release int) bool {
 		ok, err := j.suits(ctx, release, target)
 		if err != nil {
 			asked = err
 		}
+		refused = refused || !ok
 		return ok
 	}
 	p, err := j.Copies.Copy(ctx, j.i, from, CopyOptions{Operation: j.op.Number, Exact: j.op.Exact, Accept: accept})
 	if asked != nil {
 		return asked
+	}
+	if bosman.KindOf(err) == bosman.KindConflict && refused && j.op.Change != 0 {
+		c := bosman.Ref(bosman.LetterChange, j.op.Change)
+		return bosman.AsError(err).WithNext("have it built merged with main as it is now: bosman build " + c + "; then try it again")
 	}
 	if err != nil {
 		return err
@@ -356,7 +362,7 @@ func (j *job) swap(ctx context.Context) error {
 	if known, err := j.run.Get(ctx, keyBare, &bare); err != nil {
 		return err
 	} else if !known {
-		if err := j.run.Set(ctx, keyBare, bare); err != nil {
+		if err := errors.Join(j.run.Set(ctx, keyWas, j.i.Database), j.run.Set(ctx, keyBare, bare)); err != nil {
 			return err
 		}
 	}
@@ -367,7 +373,7 @@ func (j *job) swap(ctx context.Context) error {
 	if err := j.run.Set(ctx, keyKept, kept); err != nil {
 		return err
 	}
-	if bare && p.Database.Name != "" {
+	if p.Database.Name != "" && p.Database != j.i.Database { // the first one, or on another server than before
 		if err := j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) { i.Database = p.Database }); err != nil {
 			return err
 		}
@@ -401,7 +407,11 @@ func (j *job) unswap(ctx context.Context) error {
 	if bare {
 		return j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) { i.Database = bosman.Database{} })
 	}
-	return nil
+	var was bosman.Database
+	if known, err := j.run.Get(ctx, keyWas, &was); err != nil || !known || was == j.i.Database {
+		return err
+	}
+	return j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) { i.Database = was })
 }
 
 func bytes(n int64) string {

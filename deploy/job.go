@@ -31,6 +31,7 @@ const (
 	keyPrepared = "prepared" // Prepared, built beside
 	keyKept     = "kept"     // what the swap replaced
 	keyBare     = "bare"     // there was no database before the swap
+	keyWas      = "was"      // where the database was before the swap
 	keySwitched = "switched" // the moment of the switch
 	keyUntil    = "until"    // the end of the watch
 	keyBad      = "bad"      // the release that a revert takes away

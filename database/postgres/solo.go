@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,7 @@ func soloSettings() [][2]string {
 	return [][2]string{
 		{"shared_buffers", "16MB"},
 		{"max_connections", "30"},
+		{"max_locks_per_transaction", "512"}, // few connections, as many tables as elsewhere
 		{"superuser_reserved_connections", "5"},
 		{"maintenance_work_mem", "32MB"},
 		{"fsync", "off"}, // yet every commit is with the kernel: a killed server loses nothing
@@ -402,4 +404,25 @@ func (e *Engine) SetAside(ctx context.Context, d bosman.Database) (kept bosman.D
 		})
 	})
 	return kept, err
+}
+
+// Held names the databases of instances on a throw-away cluster, of all apps:
+// what is neither a golden copy nor made in advance nor of a build.
+func (c *Cluster) Held(ctx context.Context) (names []string, err error) {
+	err = c.with(ctx, "postgres", "list databases", func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE NOT datistemplate ORDER BY datname")
+		if err != nil {
+			return err
+		}
+		var name, text string
+		_, err = pgx.ForEachRow(rows, []any{&name, &text}, func() error {
+			var l label
+			if json.Unmarshal([]byte(text), &l) == nil && l.App != "" && !database.HasTag(l.Name, database.TagGolden) && !database.HasTag(l.Name, database.TagPool) && !database.HasTag(l.Name, database.TagVerify) {
+				names = append(names, name)
+			}
+			return nil
+		})
+		return err
+	})
+	return names, err
 }

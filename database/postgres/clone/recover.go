@@ -230,3 +230,23 @@ func (h *Host) Stop(ctx context.Context) error {
 	}
 	return diskError("write the copies to their disk", h.Dir, storage.Sync(h.Dir))
 }
+
+// Held names the databases of instances here, of all apps, kept ones included.
+func (h *Host) Held() (names []string, err error) {
+	apps, err := h.apps()
+	if err != nil {
+		return nil, err
+	}
+	for _, app := range apps {
+		x, err := h.read(app)
+		if err != nil {
+			return names, err
+		}
+		for _, en := range x.Entries {
+			if en.Golden == nil {
+				names = append(names, app+"/"+en.Name)
+			}
+		}
+	}
+	return names, nil
+}
