@@ -4,6 +4,9 @@ package secret
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +45,14 @@ func Open(path string) (*Box, error) {
 			WithKept("no secret was changed").WithNext("put back the key file from the place you keep it").Because(err)
 	}
 	return &Box{identity: id}, nil
+}
+
+// Derive gives a secret text for a purpose: always the same for this box, and
+// it tells nothing of the key.
+func (b *Box) Derive(purpose string) string {
+	h := hmac.New(sha256.New, []byte(b.identity.String()))
+	_, _ = h.Write([]byte(purpose)) // a hash never fails
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Seal encrypts a value.
