@@ -341,6 +341,15 @@ func (k *Keeper) finish(ctx context.Context, name string) error {
 	if err := json.Unmarshal(b, &n); err != nil || n.Name != name {
 		return bosman.Internal("the note %s cannot be read", k.notePath(name)).Because(err)
 	}
+	if n.Prepared && n.Swapping { // half of it may be in the place
+		logger(k.Log).Info("a swap of data is finished after a crash", "instance", name)
+		kept, err := k.swap(ctx, n)
+		if err != nil {
+			return err
+		}
+		n.Swapping, n.Prepared, n.Swapped = false, false, &kept
+		return k.write(n)
+	}
 	if n.Prepared || n.Swapped != nil {
 		return nil // a plan goes on with it
 	}

@@ -81,6 +81,14 @@ func (w World) do(ctx context.Context, j job) error {
 		}
 	case "restore":
 		_, _, _, err = k.Restore(ctx, k1, "live", live)
+	case "wayback":
+		var way database.WayBack
+		if way, _, err = k.KeepWayBack(ctx, k1, "live", live, 7); err == nil {
+			err = k.PrepareKept(ctx, "live", way.Snapshot, live)
+		}
+		if err == nil {
+			_, err = k.SwapIn(ctx, "live")
+		}
 	case "replace":
 		var from database.Snapshot
 		if from.Database, err = w.Source.Find(ctx, "staging"); err == nil {

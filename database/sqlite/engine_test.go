@@ -32,7 +32,7 @@ func maker(root string) databasetest.Maker {
 func TestSuite(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(rootEnv, root)
-	databasetest.Test(t, "lite", maker(root), append(databasetest.Verbs(), "verify", "remove")...)
+	databasetest.Test(t, "lite", maker(root), append(databasetest.Verbs(), "verify", "remove", "wayback")...)
 }
 
 // A backup as it was made before there were vaults can still be restored.

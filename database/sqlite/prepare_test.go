@@ -125,3 +125,95 @@ func TestDataIsPreparedSwappedAndPutBack(t *testing.T) {
 		t.Errorf("left behind: %+v, %v", left, err)
 	}
 }
+
+// What was replaced comes back by the same swap, and is not lost when that is
+// taken back in turn.
+func TestKeptDataComesBackAndIsNeverDropped(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	e, err := sqlite.NewEngine(filepath.Join(dir, "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &database.Keeper{Engine: e, Scratch: e, State: filepath.Join(dir, "state")}
+	make1 := func(name, text string) database.Snapshot {
+		t.Helper()
+		d, err := e.Create(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		word(t, d, text)
+		files := filepath.Join(dir, name, "data")
+		if err := os.MkdirAll(files, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(files, "cv.txt"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return database.Snapshot{Database: d, Files: files}
+	}
+	staging, live := make1("staging", "new"), make1("live", "old")
+	holds := func(when string, s database.Snapshot, want string) {
+		t.Helper()
+		cv, err := os.ReadFile(filepath.Join(s.Files, "cv.txt"))
+		if got := word(t, s.Database, ""); err != nil || got != want || string(cv) != want {
+			t.Errorf("%s: database %q, file %q (%v), want %q", when, got, cv, err, want)
+		}
+	}
+	if _, err := k.PrepareCopy(ctx, staging, "live", live, database.CopyOptions{From: "staging"}); err != nil {
+		t.Fatal(err)
+	}
+	old, err := k.SwapIn(ctx, "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds("replaced", live, "new")
+	holds("kept", old, "old")
+
+	prepare := func(from database.Snapshot) {
+		t.Helper()
+		if err := k.PrepareKept(ctx, "live", from, live); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepare(old)
+	if err := k.Discard(ctx, "live"); err != nil {
+		t.Fatal(err)
+	}
+	holds("prepared and not wanted", old, "old")
+	prepare(old)
+	prepare(old) // again, as after a crash
+	if err := k.Recover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		kept, err := k.SwapIn(ctx, "live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds("put back", live, "old")
+		holds("kept in turn", kept, "new")
+		prepare(old) // the step before, after a crash: it is in the place already
+	}
+	for range 2 {
+		if err := k.SwapBack(ctx, "live"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds("taken back", live, "new")
+	all, err := k.Kept(ctx, "live", live.Files)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	holds("still kept", all[0].Snapshot, "old")
+	found, err := k.KeptAt(ctx, "live", live.Files, database.Stamp(all[0].At))
+	if err != nil || found.Snapshot.Files != all[0].Snapshot.Files {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if err := k.Drop(ctx, found.Snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.PrepareKept(ctx, "live", found.Snapshot, live); bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("what is gone was prepared: %v", err)
+	}
+	holds("afterwards", live, "new")
+}
