@@ -43,6 +43,11 @@ type reads interface {
 	People(ctx context.Context, a bosman.Actor) ([]bosman.Person, error)
 	Tokens(ctx context.Context, a bosman.Actor, person string) ([]bosman.Token, error)
 	AtHand(ctx context.Context) ([]bosman.Person, error)
+	DatabasesOf(ctx context.Context, a bosman.Actor, app string) (bosman.Storage, error)
+	KeptCopies(ctx context.Context, a bosman.Actor, app, instance string) ([]bosman.KeptCopy, error)
+	BackupHealth(ctx context.Context, a bosman.Actor, app string) ([]bosman.BackupHealth, error)
+	BackupContents(ctx context.Context, a bosman.Actor, app string, n int) (bosman.BackupContents, error)
+	Recovery(ctx context.Context) (bosman.Recovery, error)
 	Rehearsal(ctx context.Context, a bosman.Actor, app, ref string) (bosman.Rehearsal, error)
 	PlanRevert(ctx context.Context, a bosman.Actor, app, instance string) (bosman.RevertPlan, error)
 }
@@ -66,6 +71,10 @@ type verbs interface {
 	Start(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	MakeBackup(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	RestoreBackup(ctx context.Context, a bosman.Actor, app string, backup int, instance string) (bosman.Operation, error)
+	VerifyBackup(ctx context.Context, a bosman.Actor, app string, n int, every bool) (bosman.Backup, error)
+	RemoveBackup(ctx context.Context, a bosman.Actor, app string, n int) error
+	RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error)
+	RemoveKept(ctx context.Context, a bosman.Actor, app, instance, id string) error
 	RemoveInstance(ctx context.Context, a bosman.Actor, app, name string) error
 	RunCommand(ctx context.Context, a bosman.Actor, app, instance, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error)
 	ResolveProblem(ctx context.Context, a bosman.Actor, app string, n int, resolved bool) error

@@ -9,6 +9,7 @@ import (
 	"github.com/bosman-cd/bosman/web/build"
 	"github.com/bosman-cd/bosman/web/change"
 	"github.com/bosman-cd/bosman/web/changes"
+	"github.com/bosman-cd/bosman/web/data"
 	"github.com/bosman-cd/bosman/web/deployment"
 	"github.com/bosman-cd/bosman/web/instance"
 	"github.com/bosman-cd/bosman/web/kit"
@@ -39,6 +40,7 @@ func (w *Web) table() []route {
 	who := people.Pages{Kit: k, Reader: a, Verbs: a}
 	act := activity.Pages{Kit: k, Reader: a}
 	rel := releases.Pages{Kit: k, Reader: a}
+	dat := data.Pages{Kit: k, Reader: a, Verbs: a}
 	door := login.Pages{Kit: k, Reader: a, Door: w, Limit: w.limit, Addr: w.cfg.Addr}
 	return []route{
 		{"GET /login", door.Show, true},
@@ -66,6 +68,10 @@ func (w *Web) table() []route {
 		{"GET /{app}/builds/{n}/log", w.buildLog, false},
 		{"POST /{app}/builds/{n}/{verb}", builds.Act, false},
 		{"GET /{app}/releases", rel.Show, false},
+		{"GET /{app}/data", dat.Show, false},
+		{"GET /{app}/backups/{n}", dat.Backup, false},
+		{"POST /{app}/backups/{n}/{verb}", dat.Act, false},
+		{"POST /{app}/kept/{name}/{id}/{verb}", dat.Kept, false},
 		{"GET /{app}/instances/{name}", inst.Show, false},
 		{"GET /{app}/instances/{name}/deploy", inst.Deploy, false},
 		{"GET /{app}/instances/{name}/revert", inst.Revert, false},

@@ -43,6 +43,10 @@ var posts = []struct {
 	{"/rms/instances/testing-anna/fresh", nil, "reset rms testing-anna"},
 	{"/rms/instances/testing-anna/remove", nil, "remove rms testing-anna"},
 	{"/rms/instances/live/run", url.Values{"task": {"digest"}}, "run rms live: python manage.py send_digest"},
+	{"/rms/backups/31/verify", nil, "verify rms k31"},
+	{"/rms/backups/31/remove", url.Values{"confirm": {"k31"}}, "remove backup rms k31"},
+	{"/rms/kept/testing-anna/20261122t080000000/restore", url.Values{"confirm": {"testing-anna"}}, "bring back rms testing-anna 20261122t080000000"},
+	{"/rms/kept/testing-anna/20261122t080000000/remove", url.Values{"confirm": {"testing-anna"}}, "remove kept rms testing-anna 20261122t080000000"},
 	{"/rms/deployments/51/cancel", nil, "cancel rms d51"},
 	{"/rms/problems/12/resolve", nil, "resolve rms p12 true"},
 	{"/rms/problems/7/reopen", nil, "resolve rms p7 false"},
@@ -406,6 +410,42 @@ func TestRevertConfirmsTheLoss(t *testing.T) {
 	page := v.page("/rms/instances/staging/revert")
 	if text := text(page); !strings.Contains(text, "r136 reads the column birth_date") || !strings.Contains(text, "a person decides") {
 		t.Error("below the floor nobody hears why")
+	}
+}
+
+// What takes data away is not done without its name.
+func TestRemovingDataAsksForTheName(t *testing.T) {
+	s := start(t)
+	v := s.as("piotr")
+	for _, path := range []string{"/rms/backups/31/remove", "/rms/kept/testing-anna/20261122t080000000/remove", "/rms/kept/testing-anna/20261122t080000000/restore"} {
+		for _, confirm := range []string{"", "live", "k30"} {
+			if a := v.post(path, url.Values{"confirm": {confirm}}); a.Code != http.StatusSeeOther || len(s.story.Called()) != 0 {
+				t.Errorf("%s with %q: %d, asked %v", path, confirm, a.Code, s.story.Called())
+			}
+		}
+	}
+}
+
+// The page of the data says what is missing, and to whom.
+func TestDataPage(t *testing.T) {
+	s := start(t)
+	s.story.Health[0].Trouble = "the newest backup of live that counts is 3 days old"
+	for who, want := range map[string][]string{
+		"piotr": {"The newest backup of live that counts is 3 days old.", "Nobody has proved to have the recovery key", "golden copy of staging", "ready for whoever tries next", "Nothing faster here", "Bring back…"},
+		"maria": {"The newest backup of live that counts is 3 days old.", "golden copy of staging"},
+	} {
+		page := text(s.as(who).page("/rms/data"))
+		for _, w := range want {
+			if !strings.Contains(page, w) {
+				t.Errorf("%s does not read %q", who, w)
+			}
+		}
+		if who == "maria" && (strings.Contains(page, "recovery key") || strings.Contains(page, "Bring back…")) {
+			t.Error("a tester is shown what only others can do")
+		}
+	}
+	if page := text(s.as("anna").page("/rms/backups/31")); !strings.Contains(page, "3,912 rows in 21 tables") || !strings.Contains(page, "public.notes_note") {
+		t.Error("a backup does not say what it holds")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/bosman-cd/bosman/web/build"
 	"github.com/bosman-cd/bosman/web/change"
 	"github.com/bosman-cd/bosman/web/changes"
+	"github.com/bosman-cd/bosman/web/data"
 	"github.com/bosman-cd/bosman/web/deployment"
 	"github.com/bosman-cd/bosman/web/instance"
 	"github.com/bosman-cd/bosman/web/layout"
@@ -39,7 +40,7 @@ type assetSet struct{ css, js, mark asset }
 var assets = sync.OnceValue(func() assetSet {
 	css := strings.Join([]string{
 		layout.CSS, road.CSS, overview.CSS, changes.CSS, change.CSS, build.CSS, instance.CSS,
-		deployment.CSS, problems.CSS, people.CSS, activity.CSS, releases.CSS, login.CSS,
+		deployment.CSS, problems.CSS, people.CSS, activity.CSS, releases.CSS, data.CSS, login.CSS,
 	}, "\n")
 	return assetSet{
 		css:  named("bosman", "css", "text/css; charset=utf-8", []byte(css)),

@@ -28,7 +28,7 @@ type Frame struct {
 	Title  string // of the document
 	App    string // "" outside of an app
 	Apps   []string
-	Tab    string  // the tab that is open: "overview", "changes", "releases", "problems", "activity", "people"
+	Tab    string  // the tab that is open: "overview", "changes", "releases", "data", "problems", "activity", "people"
 	Crumbs []Crumb // after the app; the last one is this page
 	Person string  // "" for strangers
 	Flash  *Flash

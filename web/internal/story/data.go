@@ -24,7 +24,86 @@ func (s *Story) PlanRevert(_ context.Context, a bosman.Actor, app, instance stri
 	return s.Plans[instance], s.check(a, bosman.MayRevert, app, s.kind(instance))
 }
 
+// DatabasesOf gives the databases of an app.
+func (s *Story) DatabasesOf(_ context.Context, a bosman.Actor, app string) (bosman.Storage, error) {
+	if app != rms {
+		return bosman.Storage{}, s.check(a, bosman.MaySee, app, "")
+	}
+	return s.Stored, s.check(a, bosman.MaySee, app, "")
+}
+
+// KeptCopies lists what was kept aside.
+func (s *Story) KeptCopies(_ context.Context, a bosman.Actor, app, instance string) ([]bosman.KeptCopy, error) {
+	return filter(s.KeptAll, func(k bosman.KeptCopy) bool { return k.App == app && (instance == "" || k.Instance == instance) }), s.check(a, bosman.MaySee, app, "")
+}
+
+// BackupHealth says how the backups of an app are.
+func (s *Story) BackupHealth(_ context.Context, a bosman.Actor, app string) ([]bosman.BackupHealth, error) {
+	return filter(s.Health, func(h bosman.BackupHealth) bool { return h.App == app }), s.check(a, bosman.MaySee, app, "")
+}
+
+// BackupContents says what a backup holds.
+func (s *Story) BackupContents(_ context.Context, a bosman.Actor, app string, n int) (bosman.BackupContents, error) {
+	if err := s.check(a, bosman.MaySee, app, ""); err != nil {
+		return bosman.BackupContents{}, err
+	}
+	b, err := find(s.BackupAll, bosman.Ref(bosman.LetterBackup, n), func(b bosman.Backup) bool { return b.App == app && b.Number == n })
+	return bosman.BackupContents{
+		Backup: b, Engine: "postgres", Version: "15.18", TakenAt: b.CreatedAt, Rows: map[string]int64{"public.candidates_candidate": 2301, "public.notes_note": 1490, "public.auth_user": 121},
+		Extensions: map[string]string{"hstore": "1.8"}, Roles: []string{"CREATE ROLE app_rms NOLOGIN"}, Files: b.Files, FileBytes: 47 << 20, NewBytes: 310 << 10, Objects: 1206,
+	}, err
+}
+
+// Recovery says how well Bosman would survive the loss of its server.
+func (s *Story) Recovery(context.Context) (bosman.Recovery, error) { return s.Custody, nil }
+
+// VerifyBackup is a verb.
+func (s *Story) VerifyBackup(_ context.Context, a bosman.Actor, app string, n int, _ bool) (bosman.Backup, error) {
+	return bosman.Backup{}, s.do(a, bosman.MayOperate, app, bosman.KindLive, "verify %s k%d", app, n)
+}
+
+// RemoveBackup is a verb.
+func (s *Story) RemoveBackup(_ context.Context, a bosman.Actor, app string, n int) error {
+	return s.do(a, bosman.MayAdminister, app, bosman.KindLive, "remove backup %s k%d", app, n)
+}
+
+// RestoreKept is a verb.
+func (s *Story) RestoreKept(_ context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error) {
+	return s.newest(app), s.do(a, bosman.MayRestore, app, s.kind(instance), "bring back %s %s %s", app, instance, id)
+}
+
+// RemoveKept is a verb.
+func (s *Story) RemoveKept(_ context.Context, a bosman.Actor, app, instance, id string) error {
+	return s.do(a, bosman.MayRestore, app, s.kind(instance), "remove kept %s %s %s", app, instance, id)
+}
+
 func (s *Story) data(ago before) {
+	stored := func(name, instance string, role bosman.StoredRole, cluster string, copied bosman.CopyInfo) bosman.StoredDatabase {
+		return bosman.StoredDatabase{App: rms, Name: name, Instance: instance, Role: role, Engine: "postgres", Cluster: cluster, Bytes: 61 << 20, Copy: copied}
+	}
+	golden := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "dump", Took: 2300 * time.Millisecond, Bytes: 61 << 20}
+	handed := golden
+	handed.Strategy, handed.Took = "ready", 6*time.Millisecond
+	older := golden
+	older.TakenAt, older.Release = ago(27*hour), 136
+	s.Stored = bosman.Storage{
+		Databases: []bosman.StoredDatabase{
+			stored("rms__live", "live", bosman.StoredOwn, "main", bosman.CopyInfo{}), stored("rms__staging", "staging", bosman.StoredOwn, "main", bosman.CopyInfo{}),
+			stored("rms__testing_maria", "testing-maria", bosman.StoredOwn, "scratch", handed), stored("rms__testing_anna", "testing-anna", bosman.StoredOwn, "scratch", older),
+			stored("rms__staging__golden_1", "staging", bosman.StoredGolden, "scratch", golden), stored("rms__staging__golden_0", "staging", bosman.StoredGolden, "scratch", older),
+			stored("rms__ready_1", "staging", bosman.StoredPool, "scratch", golden),
+		},
+		Servers: []bosman.DatabaseServer{
+			{Name: "main", Version: "PostgreSQL 15.18", Free: 73 << 30},
+			{Name: "scratch", Version: "PostgreSQL 15.18", Strategy: "template", Why: "the server copies the files of a golden copy", Faster: "ext4 cannot share blocks between files: bosman storage prepare makes a place that can", Free: 73 << 30},
+		},
+	}
+	s.KeptAll = []bosman.KeptCopy{
+		{App: rms, Instance: "live", At: ago(26*hour + 11*minute), Operation: 47, Database: "rms__live__way_back_d47", Bytes: 61 << 20},
+		{App: rms, Instance: "testing-anna", ID: "20261122t080000000", At: ago(27 * hour), Database: "rms__testing_anna__kept_20261122t080000000", Bytes: 58 << 20},
+	}
+	s.Health = []bosman.BackupHealth{{App: rms, Instance: "live", Where: "s3://copies/rms", Newest: 31, At: ago(26 * hour), Next: ago(-9 * hour)}}
+	s.Custody = bosman.Recovery{Target: "s3://copies/rms", KeyMade: true, Fingerprint: "3f2a 91c0 77de 0b14", MadeAt: ago(200 * hour), MadeBy: "piotr", StateAt: ago(5 * hour), StateBytes: 4 << 20}
 	copied := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "template", Bytes: 14 << 20}
 	s.Rehearsals = map[string]bosman.Rehearsal{
 		"c21": {

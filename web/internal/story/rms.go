@@ -311,7 +311,7 @@ func (s *Story) problems(ago before) {
 
 func (s *Story) rest(ago before) {
 	for n, at := range []time.Duration{26*hour + 11*minute, 50 * hour, 75 * hour} {
-		k := bosman.Backup{App: rms, Number: 31 - n, Instance: "live", Release: 134 - n, Operation: 47, Why: fmt.Sprintf("before d%d", 47-n), By: "anna", Bytes: 14 << 20, Tables: 21, Rows: 3912 - int64(n)*40, CreatedAt: ago(at), Took: 2 * time.Second, VerifiedAt: ago(at - minute)}
+		k := bosman.Backup{App: rms, Number: 31 - n, Instance: "live", Release: 134 - n, Operation: 47, Why: fmt.Sprintf("before d%d", 47-n), By: "anna", Where: "s3://copies/rms", Encrypted: true, Bytes: 14 << 20, Content: 61 << 20, Files: 1204, VerifyTook: 3 * time.Second, Tables: 21, Rows: 3912 - int64(n)*40, CreatedAt: ago(at), Took: 2 * time.Second, VerifiedAt: ago(at - minute)}
 		s.BackupAll = append(s.BackupAll, k)
 	}
 	s.BackupAll = append(s.BackupAll, bosman.Backup{App: rms, Number: 28, Instance: "live", Release: 132, Why: "by hand", By: "piotr", Bytes: 14 << 20, Tables: 21, Rows: 3790, CreatedAt: ago(99 * hour), Error: "the disk was full"})

@@ -34,6 +34,10 @@ type Story struct {
 	Persons    []bosman.Person
 	TokenAll   []bosman.Token
 	M          *bosman.Manifest
+	Stored     bosman.Storage
+	KeptAll    []bosman.KeptCopy
+	Health     []bosman.BackupHealth
+	Custody    bosman.Recovery
 	Loose      []string
 	Rehearsals map[string]bosman.Rehearsal  // by change: "c23"
 	Plans      map[string]bosman.RevertPlan // by instance
