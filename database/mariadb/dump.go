@@ -275,7 +275,8 @@ func (e *Engine) load(ctx context.Context, worker bosman.Database, from io.Reade
 	return err
 }
 
-// Copy implements database.Engine.
+// Copy implements database.Engine: from another server by way of a golden
+// copy unless it is to be of now, else by a dump.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	begun := time.Now()
 	if opt.From == "" {
@@ -285,19 +286,13 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	if err != nil {
 		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
+	if src != e.home && e.home.Profile == Scratch && !opt.Exact {
+		return e.copyGolden(ctx, from, to, opt)
+	}
 	if opt.Accept != nil && !opt.Accept(opt.Release) {
 		return bosman.Database{}, bosman.CopyInfo{}, tooNew(from, opt.Release)
 	}
-	what := &content{info: bosman.CopyInfo{From: opt.From, Release: opt.Release, Strategy: "dump", TakenAt: time.Now().UTC()}}
-	err = src.with(ctx, "", "copy database "+from.Name, func(conn *sql.Conn) error {
-		l, err := e.readOn(ctx, src, conn, from.Name)
-		if err != nil {
-			return err
-		}
-		more, err := readExtras(ctx, conn, from.Name)
-		what.collation, what.objects = more.Collation, slices.Concat(more.Objects, l.Parked)
-		return err
-	})
+	what, _, err := e.content(ctx, src, from, opt)
 	if err != nil {
 		return bosman.Database{}, what.info, err
 	}
@@ -311,15 +306,31 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	return db, what.info, err
 }
 
+// content reads what the database from holds besides tables, and its label.
+func (e *Engine) content(ctx context.Context, src *Cluster, from bosman.Database, opt database.CopyOptions) (*content, label, error) {
+	what := &content{info: bosman.CopyInfo{From: opt.From, Release: opt.Release, Strategy: "dump", TakenAt: time.Now().UTC()}}
+	var l label
+	err := src.with(ctx, "", "copy database "+from.Name, func(conn *sql.Conn) (err error) {
+		if l, err = e.readOn(ctx, src, conn, from.Name); err != nil {
+			return err
+		}
+		more, err := readExtras(ctx, conn, from.Name)
+		what.collation, what.objects = more.Collation, slices.Concat(more.Objects, l.Parked)
+		return err
+	})
+	return what, l, err
+}
+
 func tooNew(from bosman.Database, release int) error {
 	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
 		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
 }
 
-// pipe dumps the database name of src into worker's and says how many bytes
-// passed.
-func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database) (int64, error) {
+// pipe dumps the database name of src, or some tables of it, into worker's
+// and says how many bytes passed.
+func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database, tables ...string) (int64, error) {
 	args, err := src.dumpArgs(ctx, name)
+	args = append(args, tables...)
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type Engine struct {
 var (
 	_ database.Engine          = (*Engine)(nil)
 	_ database.Checker         = (*Engine)(nil)
+	_ database.Refresher       = (*Engine)(nil)
 	_ database.ActivityCounter = (*Engine)(nil)
 )
 
@@ -62,6 +64,8 @@ type content struct {
 	collation string
 	objects   []object
 	info      bosman.CopyInfo
+	source    string  // of a golden copy
+	written   written // to it
 }
 
 // make makes the database name, lets fill put tables into it, adds the
@@ -123,7 +127,7 @@ func (e *Engine) make(ctx context.Context, name string, what *content, fill func
 // show adds the objects, lets the instance in and says that the database is
 // there.
 func (e *Engine) show(ctx context.Context, db bosman.Database, name string, what *content) error {
-	l := label{App: e.app, Name: name, Copy: what.info}
+	l := label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: what.written}
 	now, parked := park(what.objects, own(name))
 	l.Parked = parked
 	return e.home.with(ctx, "", "hand out database "+db.Name, func(conn *sql.Conn) error {
@@ -209,6 +213,9 @@ func (c *Cluster) dropDatabase(ctx context.Context, conn *sql.Conn, db string) e
 	}
 	if err := c.dropSchema(ctx, conn, db); err != nil {
 		return err
+	}
+	if err := os.RemoveAll(c.exportDir(db)); err != nil {
+		return ioError("drop database "+db, c.Dir, err)
 	}
 	_, err := conn.ExecContext(ctx, "DELETE FROM bosman.labels WHERE name = ?", db)
 	return err

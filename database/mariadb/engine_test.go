@@ -155,6 +155,9 @@ func TestObjects(t *testing.T) {
 		t.Fatalf("%+v, %v", ci, err)
 	}
 	works(t, copied, 3)
+	if ci.Strategy != "import" {
+		t.Errorf("copied by %s", ci.Strategy)
+	}
 	if err := try(t.Context(), copied, "SELECT 1 FROM "+quote(back.Name)+".person"); number(err) != 1142 {
 		t.Errorf("a neighbour's database is open: %v", err)
 	}

@@ -15,11 +15,13 @@ import (
 // exists for Bosman when its label is ready: whatever lies under the name of
 // another one is half made or half dropped.
 type label struct {
-	App    string          `json:"app"`
-	Name   string          `json:"name"`
-	KeptAt time.Time       `json:"kept_at,omitzero"`
-	Copy   bosman.CopyInfo `json:"copy,omitzero"`
-	Parked []object        `json:"parked,omitempty"` // events, which would run wherever they are: they wait while the database stands beside an instance's own
+	App     string          `json:"app"`
+	Name    string          `json:"name"`
+	KeptAt  time.Time       `json:"kept_at,omitzero"`
+	Copy    bosman.CopyInfo `json:"copy,omitzero"`
+	Source  string          `json:"source,omitempty"` // server/database a golden copy is of
+	Written written         `json:"written,omitzero"` // to the source when the golden copy was begun
+	Parked  []object        `json:"parked,omitempty"` // events, which would run wherever they are: they wait while the database stands beside an instance's own
 }
 
 type labelled struct {
@@ -93,7 +95,8 @@ func (e *Engine) List(ctx context.Context) ([]database.Entry, error) {
 				continue
 			}
 			out = append(out, database.Entry{
-				Database: e.home.database(l.db, loginUser(e.app, l.Name)), Name: l.Name, KeptAt: l.KeptAt, Bytes: l.bytes, Copy: l.Copy,
+				Database: e.home.database(l.db, loginUser(e.app, l.Name)), Name: l.Name, KeptAt: l.KeptAt,
+				Golden: database.HasTag(l.Name, database.TagGolden), Bytes: l.bytes, Copy: l.Copy,
 			})
 		}
 		return err

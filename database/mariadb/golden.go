@@ -1,0 +1,384 @@
+package mariadb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/internal/faults"
+)
+
+// A golden copy is a database on the scratch server into which nobody writes,
+// and beside it, in golden/DATABASE, what the server says of each table's file
+// (FLUSH TABLES … FOR EXPORT). A copy of it is made of the same files (ALTER
+// TABLE … IMPORT TABLESPACE); the few tables that cannot be had so are dumped.
+
+// keepGoldens is how many generations of a golden copy stay: a change made
+// before the last migration may need the one before.
+const keepGoldens = 2
+
+// written tells whether anything was written: the counters of rows begin anew
+// with the server, and the shape is of tables, columns and other definitions.
+type written struct {
+	Since string `json:"since,omitempty"`
+	Rows  string `json:"rows,omitempty"`
+	Shape string `json:"shape,omitempty"`
+}
+
+func (c *Cluster) written(ctx context.Context, name string) (w written, err error) {
+	err = c.with(ctx, "", "read what was written to "+name, func(conn *sql.Conn) error {
+		for query, into := range map[string]*string{
+			"SELECT COALESCE(SUM(ROWS_CHANGED), 0) FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = ?": &w.Rows,
+			`SELECT CONCAT_WS('/', (SELECT CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', t.NAME, t.TABLE_ID, t.N_COLS, c.NAME, c.POS))), 0))
+				FROM information_schema.INNODB_SYS_TABLES t LEFT JOIN information_schema.INNODB_SYS_COLUMNS c USING (TABLE_ID) WHERE t.NAME LIKE CONCAT(REPLACE(a.n, '_', '\\_'), '/%')),
+				(SELECT COALESCE(SUM(CRC32(CONCAT(TRIGGER_NAME, ACTION_STATEMENT))), 0) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = a.n),
+				(SELECT COALESCE(SUM(CRC32(CONCAT(TABLE_NAME, VIEW_DEFINITION))), 0) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = a.n),
+				(SELECT COALESCE(SUM(CRC32(CONCAT(ROUTINE_NAME, LAST_ALTERED))), 0) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = a.n))
+			FROM (SELECT ? AS n) a`: &w.Shape,
+		} {
+			if err := conn.QueryRowContext(ctx, query, name).Scan(into); err != nil {
+				return err
+			}
+		}
+		return conn.QueryRowContext(ctx, "SELECT DATE_FORMAT(NOW() - INTERVAL VARIABLE_VALUE SECOND, '%Y%m%d%H%i') FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'UPTIME'").Scan(&w.Since)
+	})
+	return w, err
+}
+
+// same allows for the minute in which a server was started to be rounded
+// otherwise.
+func (w written) same(o written) bool {
+	return w.Rows == o.Rows && w.Shape == o.Shape && w.Since != "" && o.Since != "" && minutes(w.Since, o.Since) <= 1
+}
+
+func minutes(a, b string) float64 {
+	at, err1 := time.Parse("200601021504", a)
+	bt, err2 := time.Parse("200601021504", b)
+	if err1 != nil || err2 != nil {
+		return 99
+	}
+	return at.Sub(bt).Abs().Minutes()
+}
+
+// Refresh implements database.Refresher.
+func (e *Engine) Refresh(ctx context.Context, from bosman.Database, release int) (database.Golden, error) {
+	src, err := e.reach(from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if e.home.Profile != Scratch {
+		return database.Golden{}, bosman.Invalid("golden copies are made on the scratch server, not on %s", e.home.Name)
+	}
+	unlock, err := e.home.wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	defer unlock()
+	now, err := src.written(ctx, from.Name)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	all, err := e.generations(ctx, from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if len(all) > 0 && all[0].Copy.Release == release && all[0].Written.same(now) {
+		return e.asGolden(all[0]), nil
+	}
+	g, err := e.makeGolden(ctx, src, from, release, now)
+	if err != nil {
+		return g, err
+	}
+	return g, e.dropGoldens(ctx, from)
+}
+
+// makeGolden dumps the source into a database of its own, beside which stands
+// what is needed to copy its files.
+func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now written) (database.Golden, error) {
+	begun := time.Now()
+	what, source, err := e.content(ctx, src, from, database.CopyOptions{Release: release})
+	if err != nil {
+		return database.Golden{}, err
+	}
+	what.info.From = source.Name
+	what.source, what.written = from.Cluster+"/"+from.Name, now
+	name := database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(begun))
+	d, err := e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
+		what.info.TakenAt = time.Now().UTC()
+		if what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker); err != nil {
+			return err
+		}
+		err = e.home.export(ctx, worker.Name)
+		what.info.Took = time.Since(begun)
+		return err
+	})
+	if err != nil {
+		return database.Golden{}, err
+	}
+	g := labelled{db: d.Name, label: label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: now}}
+	return e.asGolden(g), faults.Point("database.golden.shown")
+}
+
+func (c *Cluster) exportDir(db string) string { return filepath.Join(c.goldenDir(), db) }
+
+// importable gives the tables of db that are one file each and can be
+// imported: InnoDB without full-text indexes and partitions; by name the file
+// without its ending, within the data folder. rest gives the others.
+func importable(ctx context.Context, conn *sql.Conn, db string) (files map[string]string, rest []string, err error) {
+	rows, err := table(ctx, conn, `SELECT t.TABLE_NAME, COALESCE(f.FILENAME, '') FROM information_schema.TABLES t
+		LEFT JOIN information_schema.INNODB_SYS_TABLESPACES f ON f.NAME = CONCAT(t.TABLE_SCHEMA, '/', CAST(CONVERT(t.TABLE_NAME USING filename) AS BINARY))
+			AND t.ENGINE = 'InnoDB' AND t.TABLE_TYPE = 'BASE TABLE' AND t.CREATE_OPTIONS NOT LIKE '%partitioned%'
+			AND NOT EXISTS (SELECT 1 FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.INDEX_TYPE IN ('FULLTEXT', 'SPATIAL'))
+		WHERE t.TABLE_SCHEMA = ? AND t.TABLE_TYPE <> 'VIEW' ORDER BY t.TABLE_NAME`, db)
+	if err != nil {
+		return nil, nil, err
+	}
+	files = map[string]string{}
+	for _, r := range rows {
+		base, ok := strings.CutSuffix(strings.TrimPrefix(r[1], "./"), ".ibd")
+		if ok && filepath.Dir(base) == db {
+			files[r[0]] = base
+		} else {
+			rest = append(rest, r[0])
+		}
+	}
+	return files, rest, nil
+}
+
+// export has the server finish the files of a golden copy and keeps what it
+// says of them.
+func (c *Cluster) export(ctx context.Context, db string) error {
+	dir := c.exportDir(db)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return ioError("make a golden copy", c.Dir, err)
+	}
+	return c.with(ctx, "", "make a golden copy in "+db, func(conn *sql.Conn) error {
+		files, _, err := importable(ctx, conn, db)
+		if err != nil || len(files) == 0 {
+			return err
+		}
+		var names []string
+		for t := range files {
+			names = append(names, quote(db)+"."+quote(t))
+		}
+		if err := run(ctx, conn, "FLUSH TABLES "+strings.Join(names, ", ")+" FOR EXPORT"); err != nil {
+			return err
+		}
+		for _, base := range files {
+			if _, err := database.CopyFile(filepath.Join(c.dataDir(), base+".cfg"), filepath.Join(dir, filepath.Base(base)+".cfg"), 0o600); err != nil {
+				return ioError("make a golden copy", c.Dir, err)
+			}
+		}
+		return run(ctx, conn, "UNLOCK TABLES")
+	})
+}
+
+// clone fills the database of worker with the content of a golden copy.
+func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Database) (bytes int64, err error) {
+	c := e.home
+	var rest []string
+	err = c.with(ctx, worker.Name, "copy database "+golden, func(conn *sql.Conn) error {
+		var files map[string]string
+		if files, rest, err = importable(ctx, conn, golden); err != nil {
+			return err
+		}
+		if err := run(ctx, conn, "SET SESSION foreign_key_checks = 0, sql_mode = ''"); err != nil {
+			return err
+		}
+		for t, base := range files {
+			n, err := c.importTable(ctx, conn, golden, worker.Name, t, base)
+			if err != nil {
+				return err
+			}
+			bytes += n
+		}
+		return nil
+	})
+	if err != nil || len(rest) == 0 {
+		return bytes, err
+	}
+	n, err := e.pipe(ctx, c, golden, worker, rest...)
+	return bytes + n, err
+}
+
+// importTable makes one table of the files of another.
+func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, name, base string) (int64, error) {
+	made, err := table(ctx, conn, "SHOW CREATE TABLE "+quote(golden)+"."+quote(name))
+	if err != nil || len(made) != 1 {
+		return 0, errors.Join(err, sql.ErrNoRows)
+	}
+	if err := run(ctx, conn, made[0][1], "ALTER TABLE "+quote(name)+" DISCARD TABLESPACE"); err != nil {
+		return 0, err
+	}
+	to := filepath.Join(c.dataDir(), db, filepath.Base(base))
+	n, err := c.share(filepath.Join(c.dataDir(), base+".ibd"), to+".ibd")
+	if err == nil {
+		_, err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
+	}
+	if err != nil {
+		return 0, ioError("copy a table of "+golden, c.Dir, err)
+	}
+	if err := run(ctx, conn, "ALTER TABLE "+quote(name)+" IMPORT TABLESPACE"); err != nil {
+		return 0, err
+	}
+	if err := os.Remove(to + ".cfg"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, ioError("copy a table of "+golden, c.Dir, err)
+	}
+	return n, nil
+}
+
+// share copies a file for the server, sharing its blocks where the file
+// system can.
+func (c *Cluster) share(from, to string) (n int64, err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	info, err := in.Stat()
+	if err != nil {
+		return 0, err
+	}
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
+	if err != nil {
+		return 0, err
+	}
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		_, err = out.ReadFrom(in)
+	}
+	return info.Size(), errors.Join(err, out.Close(), c.give(to))
+}
+
+// choose finds or makes the generation to copy.
+func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
+	all, err := e.Goldens(ctx, from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	refresh := len(all) == 0
+	if !refresh && opt.MaxAge > 0 && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge && all[0].Copy.Took < 10*time.Second {
+		if refresh, err = e.Stale(ctx, from); err != nil {
+			return database.Golden{}, err
+		}
+	}
+	if refresh {
+		g, err := e.Refresh(ctx, from, opt.Release)
+		if err != nil {
+			return g, err
+		}
+		all = append([]database.Golden{g}, all...)
+	}
+	for _, g := range all {
+		if opt.Accept == nil || opt.Accept(g.Copy.Release) {
+			return g, nil
+		}
+	}
+	return database.Golden{}, tooNew(from, all[0].Copy.Release)
+}
+
+// copyGolden makes a copy by way of a golden one.
+func (e *Engine) copyGolden(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
+	begun := time.Now()
+	for range 3 {
+		g, err := e.choose(ctx, from, opt)
+		if err != nil {
+			return bosman.Database{}, bosman.CopyInfo{}, err
+		}
+		db, info, err := e.cloneGolden(ctx, g, to, opt.From, begun)
+		if bosman.KindOf(err) == bosman.KindNotFound {
+			continue // a newer generation took its place
+		}
+		return db, info, err
+	}
+	return bosman.Database{}, bosman.CopyInfo{}, bosman.Busy("the golden copy of %s is being replaced again and again", from.Name).WithNext("try again")
+}
+
+func (e *Engine) cloneGolden(ctx context.Context, g database.Golden, to, from string, begun time.Time) (bosman.Database, bosman.CopyInfo, error) {
+	e.home.golden.RLock()
+	defer e.home.golden.RUnlock()
+	what, _, err := e.content(ctx, e.home, g.Database, database.CopyOptions{})
+	if err != nil {
+		return bosman.Database{}, bosman.CopyInfo{}, err
+	}
+	what.info = g.Copy
+	what.info.From, what.info.Strategy = from, "import"
+	db, err := e.make(ctx, to, what, func(ctx context.Context, worker bosman.Database) (err error) {
+		what.info.Bytes, err = e.clone(ctx, g.Database.Name, worker)
+		what.info.Took = time.Since(begun)
+		return err
+	})
+	return db, what.info, err
+}
+
+// dropGoldens drops all generations but the newest ones.
+func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database) error {
+	e.home.golden.Lock() // after the copies under way
+	defer e.home.golden.Unlock()
+	all, err := e.generations(ctx, from)
+	if err != nil {
+		return err
+	}
+	for i, g := range all {
+		if i < keepGoldens {
+			continue
+		}
+		if err := e.Drop(ctx, e.home.database(g.db, "")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) asGolden(l labelled) database.Golden {
+	d := e.home.database(l.db, superuser)
+	d.Password = "" // nobody connects to it
+	return database.Golden{Database: d, Copy: l.Copy}
+}
+
+// generations gives the golden copies of from, newest first.
+func (e *Engine) generations(ctx context.Context, from bosman.Database) ([]labelled, error) {
+	var all []labelled
+	err := e.home.with(ctx, "", "list golden copies", func(conn *sql.Conn) (err error) {
+		all, err = e.home.labels(ctx, conn)
+		return err
+	})
+	all = slices.DeleteFunc(all, func(l labelled) bool {
+		return !l.ready || l.App != e.app || !database.HasTag(l.Name, database.TagGolden) || l.Source != from.Cluster+"/"+from.Name
+	})
+	slices.SortFunc(all, func(a, b labelled) int { return b.Copy.TakenAt.Compare(a.Copy.TakenAt) })
+	return all, err
+}
+
+// Goldens implements database.Refresher.
+func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.Golden, error) {
+	all, err := e.generations(ctx, from)
+	out := make([]database.Golden, 0, len(all))
+	for _, l := range all {
+		out = append(out, e.asGolden(l))
+	}
+	return out, err
+}
+
+// Stale implements database.Refresher.
+func (e *Engine) Stale(ctx context.Context, from bosman.Database) (bool, error) {
+	src, err := e.reach(from)
+	if err != nil {
+		return false, err
+	}
+	all, err := e.generations(ctx, from)
+	if err != nil || len(all) == 0 {
+		return true, err
+	}
+	now, err := src.written(ctx, from.Name)
+	return err == nil && !now.same(all[0].Written), err
+}
