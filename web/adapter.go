@@ -103,6 +103,15 @@ func (a adapter) counts(ctx context.Context, who bosman.Actor, block *overview.A
 		return err
 	}
 	block.Open, block.Problems = len(open), len(found)
+	health, err := a.BackupHealth(ctx, who, block.Name)
+	if err != nil {
+		return err
+	}
+	for _, h := range health {
+		if h.Trouble != "" {
+			block.Troubles = append(block.Troubles, h.Trouble)
+		}
+	}
 	block.Loosened, err = a.Loosened(ctx, block.Name)
 	if bosman.KindOf(err) == bosman.KindInvalid {
 		return nil // main's manifest is not readable: its build says so

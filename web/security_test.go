@@ -430,6 +430,9 @@ func TestRemovingDataAsksForTheName(t *testing.T) {
 func TestDataPage(t *testing.T) {
 	s := start(t)
 	s.story.Health[0].Trouble = "the newest backup of live that counts is 3 days old"
+	if page := text(s.as("maria").page("/rms")); !strings.Contains(page, "Backups: the newest backup of live that counts is 3 days old.") {
+		t.Error("the overview is silent on a missing backup")
+	}
 	for who, want := range map[string][]string{
 		"piotr": {"The newest backup of live that counts is 3 days old.", "Nobody has proved to have the recovery key", "golden copy of staging", "ready for whoever tries next", "Nothing faster here", "Bring back…"},
 		"maria": {"The newest backup of live that counts is 3 days old.", "golden copy of staging"},

@@ -52,6 +52,8 @@ type App struct {
 	Open int // changes on their way
 	// Problems that nobody resolved.
 	Problems int
+	// Troubles say which backups are missing or failed.
+	Troubles []string
 	// Loosened is what main's manifest would loosen of live's protection.
 	Loosened []string
 }
