@@ -74,7 +74,6 @@ type Config struct {
 	Storage    Storage  // may be nil: then no databases are listed
 	KeptData   KeptData // may be nil: then nobody counts what is written
 	Custody    Custody
-	Masks      Masks // may be nil: then nobody is told of masks
 	Vaults     Vaults
 	Masks      Masks // may be nil: then nobody is told of masks
 	Log        *slog.Logger
