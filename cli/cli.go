@@ -62,6 +62,7 @@ type Roles struct {
 	Serve   func(ctx context.Context, o ServeOptions, stdout, stderr io.Writer) error
 	Demo    func(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	Doctor  func(ctx context.Context, o ServeOptions, stdout io.Writer) error
+	Storage func(ctx context.Context, o StorageOptions, stdout io.Writer) error
 	Recover func(ctx context.Context, o RecoverOptions, stdout io.Writer) error
 	Version string
 }
@@ -154,6 +155,7 @@ type commands struct {
 	Demo          demoCmd          `cmd:"" group:"machine" help:"Run Bosman with an example application."`
 	Recovery      recoveryCmd      `cmd:"" group:"machine" help:"Make, confirm and look after the recovery key."`
 	Recover       recoverCmd       `cmd:"" group:"machine" help:"Bring a lost Bosman back from its backups, into an empty data folder."`
+	Storage       storageCmd       `cmd:"" group:"machine" help:"Make storage on which copies share what they have in common."`
 	Doctor        doctorCmd        `cmd:"" group:"machine" help:"Look whether this machine has what Bosman needs."`
 	Completion    completionCmd    `cmd:"" group:"machine" help:"Print the completion script of a shell."`
 	GitCredential gitCredentialCmd `cmd:"" group:"machine" help:"Answer git's question for a password on this machine."`

@@ -49,7 +49,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(s
 			return runEdge(ctx, args[1], stderr)
 		}
 	}
-	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: serve.Version, Serve: runServe, Demo: runDemo, Doctor: runDoctor, Recover: runRecover})
+	return cli.Main(ctx, args, stdin, stdout, stderr, getenv, cli.Roles{Version: serve.Version, Serve: runServe, Demo: runDemo, Doctor: runDoctor, Storage: runStorage, Recover: runRecover})
 }
 
 // runEdge runs the reverse proxy with the configuration in a JSON file.
@@ -85,6 +85,13 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 	return serve.Run(ctx, serve.Options{
 		Data: o.Data, Listen: o.Listen, BaseDomain: o.BaseDomain, URL: o.URL, PortPerInst: o.PortPerInst, Workers: o.Workers,
 		TrustedProxies: o.TrustedProxies, BackupTarget: o.BackupTarget, PostgresBin: o.PostgresBin, PostgresClient: o.PostgresClient, CopyQuota: o.CopyQuota, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
+	})
+}
+
+func runStorage(ctx context.Context, o cli.StorageOptions, stdout io.Writer) error {
+	return serve.PrepareStorage(ctx, serve.StorageOptions{
+		Data: o.Data, Dir: o.Dir, Size: int64(o.Size), Undo: o.Undo, Ask: o.Ask,
+		Say: func(format string, args ...any) error { _, err := fmt.Fprintf(stdout, format, args...); return err },
 	})
 }
 
