@@ -253,7 +253,7 @@ func (k *Keeper) backup(ctx context.Context) (s Status, err error) {
 	for _, p := range slices.Concat(st.Repos, st.Releases) {
 		bytes += p.Bytes
 	}
-	s.Target, s.Name, s.At, s.Took, s.Bytes, s.Key = v.Target(), st.Name, at, time.Since(begun), bytes, key.Fingerprint
+	s.Target, s.Name, s.At, s.Took, s.Bytes, s.Key = k.Home, st.Name, at, time.Since(begun), bytes, key.Fingerprint
 	return s, nil
 }
 

@@ -105,7 +105,7 @@ func New(t *testing.T) *Rig {
 		t.Fatal(err)
 	}
 	p := parts{t}
-	r := &Rig{t: t, dir: dir, Helm: helm.New(helm.Config{Store: st, Repos: repos, Box: box, Operator: p, Builder: builder{}, Runtime: p, Addresses: p, Migrations: p})}
+	r := &Rig{t: t, dir: dir, Helm: helm.New(helm.Config{Store: st, Repos: repos, Box: box, Operator: p, Builder: builder{}, Runtime: p, Addresses: p, Migrations: p, Custody: keeper{&bosman.Recovery{}}})}
 	for name, role := range map[string]bosman.Role{"ola": bosman.RoleAdmin, "anna": bosman.RoleTester, "piotr": bosman.RoleDeveloper, "jan": bosman.RoleViewer} {
 		if err := st.SavePerson(ctx, bosman.Person{Name: name, Role: role, PasswordHash: "SECRET-HASH"}); err != nil {
 			t.Fatal(err)

@@ -28,8 +28,10 @@ import (
 // command line, git over HTTP and requests through the edge. Besides the usual
 // commands of testscript there are:
 //
-//	world             bosman serve, its people, the app tiny and a clone of it
+//	world FLAG...     bosman serve, its people, the app tiny and a clone of it
 //	serve start|stop|kill
+//	burn              the server is lost: every process ends, the data folder
+//	                  is moved away ($ASHES), and $DATA is another, empty one
 //	get HOST PATH     a request to an instance ("live") through the edge; what
 //	                  is answered, "200 hello", is the standard output
 //	wait-for REGEXP COMMAND ...   until its output matches
@@ -55,6 +57,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"world":    cmdWorld,
 			"serve":    cmdServe,
+			"burn":     cmdBurn,
 			"get":      cmdGet,
 			"wait-for": cmdWaitFor,
 			"exits":    cmdExits,
@@ -66,6 +69,7 @@ func TestScripts(t *testing.T) {
 type story struct {
 	program, tiny, dir, data string
 	port                     int
+	flags                    []string // of serve, besides the usual ones
 	cmd                      *exec.Cmd
 	ended                    chan error
 	log                      bytes.Buffer // of serve; read when it has ended
@@ -134,6 +138,7 @@ func (s *story) start() error {
 	}
 	s.log.Reset()
 	s.cmd = exec.Command(s.program, "serve", "--listen", "127.0.0.1:"+strconv.Itoa(s.port), "--log-level", "warn")
+	s.cmd.Args = append(s.cmd.Args, s.flags...)
 	s.cmd.Env = append(os.Environ(), "BOSMAN_DATA="+s.data)
 	s.cmd.Stdout, s.cmd.Stderr = out, &s.log
 	err = s.cmd.Start()
@@ -196,12 +201,30 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdWorld makes what every story begins with.
-func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
+// cmdBurn takes the server away as a fire would, but for the disk that the
+// test runs on.
+func cmdBurn(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
-		ts.Fatalf("usage: world")
+		ts.Fatalf("usage: burn")
 	}
 	s := storyOf(ts)
+	ts.Check(s.stop(syscall.SIGKILL))
+	ts.Check(serve.StopAll(context.Background(), s.data, s.program))
+	ashes := filepath.Join(s.dir, "ashes")
+	ts.Check(os.Rename(s.data, ashes))
+	s.data = filepath.Join(s.dir, "second")
+	ts.Setenv("ASHES", ashes)
+	ts.Setenv("DATA", s.data)
+	ts.Setenv("BOSMAN_DATA", s.data)
+}
+
+// cmdWorld makes what every story begins with.
+func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: world FLAG...")
+	}
+	s := storyOf(ts)
+	s.flags = args
 	ts.Check(s.start())
 	for _, p := range [][2]string{{"anna", "tester"}, {"maria", "tester"}, {"piotr", "developer"}, {"vera", "viewer"}} {
 		cmd := exec.Command(s.program, "people", "add", p[0], "--role", p[1], "--password-stdin")
