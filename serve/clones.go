@@ -206,7 +206,8 @@ func (d *databases) stopClones(ctx context.Context) error {
 }
 
 // storageFindings are what the doctor says about copies.
-func storageFindings(data string) []finding {
+func storageFindings(opt Options) []finding {
+	data := opt.Data
 	home, err := storage.Home(data)
 	if err != nil {
 		e := bosman.AsError(err)
@@ -222,17 +223,25 @@ func storageFindings(data string) []finding {
 			all = append(all, finding{false, fmt.Sprintf("the storage %s may grow by %s, but its disk has only %s left", p.Image, size(grow), size(left)), "free some space: a full disk below it breaks all copies at once"})
 		}
 	}
-	return all
+	return append(all, copyFinding(home, opt.PostgresBin))
 }
 
-// cloneFinding says that copies are small servers, where they are.
-func cloneFinding(opt Options) (finding, bool) {
-	home, err := storage.Home(opt.Data)
-	if err != nil {
-		return finding{}, false
+// copyFinding says how copies of PostgreSQL databases are made, and why no
+// faster.
+func copyFinding(home, bin string) finding {
+	yes, why := cloning(home, bin)
+	if yes {
+		return finding{true, "fresh copies: " + clone.Strategy + ": " + cloneWhy + ": " + why, ""}
 	}
-	yes, why := cloning(home, opt.PostgresBin)
-	return finding{yes, "fresh copies: " + clone.Strategy + ": " + cloneWhy + ": " + why, ""}, yes
+	s, err := postgres.Probe(filepath.Join(home, "postgres", scratchCluster), bin)
+	if err != nil {
+		return finding{true, "fresh copies of PostgreSQL databases: " + why, ""}
+	}
+	f := finding{true, "fresh copies: " + s.Name + ": " + s.Why, ""}
+	if s.Faster != "" {
+		f.what += "; nothing faster here: " + s.Faster + " (see bosman storage prepare --help)"
+	}
+	return f
 }
 
 // StorageOptions say what bosman storage is to do.
