@@ -107,7 +107,7 @@ func (s *server) keepCopies(ctx context.Context) error {
 		for app, golden := range due {
 			want, err := s.helm.Policy(ctx, app, bosman.KindTesting)
 			if err == nil {
-				err = s.databases.renew(database.Low(ctx), app, golden, want.Pool)
+				err = s.databases.renew(ctx, app, golden, want.Pool)
 			}
 			if err != nil && ctx.Err() == nil && bosman.KindOf(err) != bosman.KindNotFound {
 				s.log.Warn("golden copies could not be renewed; fresh copies are older or take longer", "app", app, "err", err)
@@ -148,22 +148,23 @@ func (d *databases) renew(ctx context.Context, app string, now bool, pool int) e
 // refreshIfDue makes a new generation at once, or when the newest is stale and
 // old enough for what it costs.
 func refreshIfDue(ctx context.Context, r database.Refresher, i bosman.Instance, now bool) error {
-	if !now {
-		all, err := r.Goldens(ctx, i.Database)
-		if err != nil {
-			return err
-		}
-		if len(all) > 0 {
-			g := all[0].Copy
-			if age := time.Since(g.TakenAt); g.Release == i.Release && age < max(renewEvery, min(renewAtLeast, renewShare*g.Took)) {
+	all, err := r.Goldens(ctx, i.Database)
+	if err != nil {
+		return err
+	}
+	if len(all) > 0 { // without one, testers wait for it
+		ctx = database.Low(ctx)
+		g := all[0].Copy
+		if !now && g.Release == i.Release {
+			if time.Since(g.TakenAt) < max(renewEvery, min(renewAtLeast, renewShare*g.Took)) {
 				return nil
 			}
-			if stale, err := r.Stale(ctx, i.Database); err != nil || !stale && g.Release == i.Release {
+			if stale, err := r.Stale(ctx, i.Database); err != nil || !stale {
 				return err
 			}
 		}
 	}
-	_, err := r.Refresh(ctx, i.Database, i.Release)
+	_, err = r.Refresh(ctx, i.Database, i.Release)
 	return err
 }
 

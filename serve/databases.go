@@ -67,7 +67,7 @@ func (d *databases) of(ctx context.Context, i bosman.Instance, release int) (*da
 
 // Ensure makes the instance's own database unless it is there.
 func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) (bosman.Database, error) {
-	k, _, err := d.of(ctx, i, release)
+	k, m, err := d.of(ctx, i, release)
 	if err != nil || k.Engine == nil {
 		return bosman.Database{}, err
 	}
@@ -80,6 +80,9 @@ func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) 
 	}
 	if o, ok := k.Engine.(database.Owner); ok && unixUser(i) != 0 {
 		err = o.Own(ctx, db, unixUser(i))
+	}
+	if err == nil {
+		err = d.extend(ctx, k, db, m)
 	}
 	db.Password = ""
 	return db, err
@@ -128,6 +131,9 @@ const guardTimeout = time.Minute
 func (d *databases) Guard(ctx context.Context, l deploy.Launch) error {
 	m, err := d.records.Manifest(ctx, l.Instance.App, l.Release)
 	if err != nil {
+		return err
+	}
+	if err := d.extendOwn(ctx, l.Instance, m); err != nil {
 		return err
 	}
 	command := manifest.GuardCommand(m)
@@ -230,8 +236,12 @@ func (d *databases) Copy(ctx context.Context, i, from bosman.Instance, o deploy.
 		return deploy.Prepared{}, err
 	}
 	d.renewals.want(i.App, false) // one that was ready may be gone
+	note := fmt.Sprintf("%s from %s in %s by %s", size(info.Bytes), from.Name, short(info.Took), info.Strategy)
+	if info.Release != 0 && info.Release != from.Release {
+		note += fmt.Sprintf("; the data is of %s: what %s runs by now is not part of this change", bosman.Ref(bosman.LetterRelease, info.Release), from.Name)
+	}
 	db, err := place(ctx, k, i.Name)
-	return deploy.Prepared{Name: i.Name, Database: db, Copy: info, Note: fmt.Sprintf("%s from %s in %s by %s", size(info.Bytes), from.Name, short(info.Took), info.Strategy)}, err
+	return deploy.Prepared{Name: i.Name, Database: db, Copy: info, Note: note}, err
 }
 
 // own gives an instance's own database with its password, which is kept

@@ -282,10 +282,14 @@ func (w *world) staging(release int) {
 }
 
 func TestRoad(t *testing.T) {
-	for _, database := range []string{"none", "sqlite", "postgres"} {
+	for _, database := range []string{"none", "sqlite", "postgres", "mariadb"} {
 		t.Run(database, func(t *testing.T) {
 			if database == "postgres" {
 				need.File(t, "/usr/lib/postgresql", "postgresql")
+			}
+			if database == "mariadb" {
+				need.File(t, "/usr/sbin/mariadbd", "mariadb-server")
+				need.File(t, "/usr/lib/python3/dist-packages/MySQLdb", "python3-mysqldb")
 			}
 			road(t, database)
 		})
@@ -307,6 +311,16 @@ func road(t *testing.T, database string) {
 		t.Errorf("staging should ask to log in: %d %s", code, body)
 	}
 
+	if database == "mariadb" {
+		w.run("staging", `python3 -c 'import os, MySQLdb
+c = MySQLdb.connect(host="localhost", user=os.environ["DB_USER"], password=os.environ["DB_PASSWORD"], database=os.environ["DB_NAME"])
+c.query("CREATE TABLE word (id INT PRIMARY KEY, w VARCHAR(20)) ENGINE=InnoDB")
+c.query("INSERT INTO word VALUES (1, \"staging\")")
+c.commit()'`)
+		if err := w.s.databases.renew(ctx, "tiny", true, 0); err != nil { // as after a deployment
+			t.Fatal(err)
+		}
+	}
 	w.git(w.work, "checkout", "-q", "-b", "feature")
 	w.write("words.txt", "hello two\n")
 	w.commit("two")
@@ -322,6 +336,11 @@ func road(t *testing.T, database string) {
 	if try = w.op(w.s.helm.Reset(ctx, anna, "tiny", "testing-anna")); try.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("a fresh copy again: %s %v", try.State, try.Error)
+	}
+	if database == "mariadb" {
+		if said := w.run("testing-anna", `mariadb --no-defaults -N -S "$DB_SOCKET" -u "$DB_USER" "$DB_NAME" -e "SELECT w FROM word"`); said != "staging\n" {
+			t.Errorf("the copy holds %q", said)
+		}
 	}
 	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "feature"); err != nil {
 		t.Fatal(err)
@@ -351,6 +370,17 @@ func road(t *testing.T, database string) {
 	if tags := w.git(w.work, "ls-remote", "--tags", filepath.Join(w.data, "git", "tiny.git")); !strings.Contains(tags, "live-") {
 		t.Errorf("no live tags: %q", tags)
 	}
+}
+
+// run runs a command in an instance and gives what it printed.
+func (w *world) run(instance, command string) string {
+	w.t.Helper()
+	var out, stderr strings.Builder
+	exit, err := w.s.helm.RunCommand(w.t.Context(), bosman.System(), "tiny", instance, command, nil, &out, &stderr)
+	if err != nil || exit != 0 {
+		w.t.Fatalf("%s on %s: exit %d, %v: %s", command, instance, exit, err, stderr.String())
+	}
+	return out.String()
 }
 
 // TestErrorsAreTiedToTheirRelease reports an error as an instance would, with

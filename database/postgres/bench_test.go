@@ -1,90 +1,283 @@
 package postgres
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/internal/need"
 )
 
-// BenchmarkFreshCopy compares the ways to give a tester a fresh copy of a
-// staging database of about 100 MB:
-//
-//	classic   drop everything, pg_dump staging | psql testing
-//	template  copy of the golden copy (what a tester waits for)
-//	exact     a new golden copy by dump first, then a copy of it
-//
-// Seconds depend on the machine; the ratios are what to look at.
-func BenchmarkFreshCopy(b *testing.B) {
-	main, scratch := clusters(b)
-	staging, testers := engine(b, "bench", main), engine(b, "bench", scratch, main)
-	from, err := staging.Create(b.Context(), "staging")
+// benchEnv is the size of the database of the benchmarks in MB: 100 unless it
+// is set. BOSMAN_BENCH_MB=1000 scripts/bench.sh ./database/postgres
+const benchEnv = "BOSMAN_BENCH_MB"
+
+// scene is a staging database on a disk, to be copied in all ways.
+type scene struct {
+	main, scratch    *Cluster
+	staging, testers *Engine
+	from             bosman.Database
+	bytes            int64
+	classic, cp      time.Duration // drop + pg_dump | psql; cp -r + sync of the same bytes
+}
+
+// benchScene makes the clusters on the disk of the temporary folder, not in
+// memory as other tests do: syncing is part of what is measured.
+func benchScene(b *testing.B) *scene {
+	b.Helper()
+	need.Slow(b, "copies databases")
+	mb := 100
+	if s := os.Getenv(benchEnv); s != "" {
+		var err error
+		if mb, err = strconv.Atoi(s); err != nil || mb < 1 {
+			b.Fatalf("%s=%s", benchEnv, s)
+		}
+	}
+	dir, err := os.MkdirTemp("", "bosman-bench-")
 	if err != nil {
+		b.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), watch(dir)); err != nil {
+		b.Fatal(err)
+	}
+	s := &scene{}
+	s.main, s.scratch = sharedClusters(dir)
+	b.Cleanup(func() {
+		if err := errors.Join(remove(s.main), remove(s.scratch), os.RemoveAll(dir)); err != nil {
+			b.Error(err)
+		}
+	})
+	ensure(b, s.main)
+	ensure(b, s.scratch)
+	s.staging, s.testers = engine(b, "bench", s.main), engine(b, "bench", s.scratch, s.main)
+	if s.from, err = s.staging.Create(b.Context(), "staging"); err != nil {
 		b.Fatal(err)
 	}
 	statements := []string{}
-	for i := range 50 {
+	for i := range 100 {
 		statements = append(statements,
 			fmt.Sprintf("CREATE TABLE t%d (id serial PRIMARY KEY, name text, body text)", i),
-			fmt.Sprintf("INSERT INTO t%d (name, body) SELECT 'candidate ' || n, repeat(md5(n::text), 8) FROM generate_series(1, 5000) n", i),
+			fmt.Sprintf("INSERT INTO t%d (name, body) SELECT 'candidate ' || n, repeat(md5(n::text), 8) FROM generate_series(1, %d) n", i, mb*23),
 			fmt.Sprintf("CREATE INDEX ON t%d (name)", i))
 	}
-	mustSQL(b, from, statements...)
-	classicDB, err := testers.Create(b.Context(), "testing-classic")
+	mustSQL(b, s.from, statements...)
+	if err := s.main.exec(b.Context(), "checkpoint", "CHECKPOINT"); err != nil {
+		b.Fatal(err)
+	}
+	if s.bytes, err = s.main.bytesOf(b.Context(), s.from.Name); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// baselines measures what copies are compared with, once.
+func (s *scene) baselines(b *testing.B) {
+	b.Helper()
+	to, err := s.testers.Create(b.Context(), "testing-classic")
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
-		for _, e := range []*Engine{testers, staging} {
-			all, err := e.List(cleanCtx())
-			if err != nil {
-				b.Error(err)
-			}
-			for _, x := range all {
-				if err := e.Drop(cleanCtx(), x.Database); err != nil {
-					b.Error(err)
-				}
-			}
-		}
-	})
-	if _, err := testers.Refresh(b.Context(), from, 1); err != nil {
+	classicCopy(b, s.main, s.from, to) // the tables that are dropped
+	s.classic = timed(b, func() { classicCopy(b, s.main, s.from, to) })
+	if err := s.testers.Drop(b.Context(), to); err != nil {
 		b.Fatal(err)
 	}
-	var classic, template, exact time.Duration
+	oid, err := s.main.counter(b.Context(), s.from.Name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	files, beside := filepath.Join(s.main.dataDir(), "base", fmt.Sprint(oid.OID)), filepath.Join(s.main.Dir, "cp")
+	s.cp = timed(b, func() {
+		if out, err := exec.Command("sh", "-c", `cp -r "$1" "$2" && sync -f "$2"`, "cp", files, beside).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	})
+	if err := os.RemoveAll(beside); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkFreshCopy gives a tester a fresh copy of a staging database in each
+// way, against what teams do by hand (classic: drop all, pg_dump | psql) and
+// against copying the same bytes (cp: cp -r, sync):
+//
+//	exact     a new golden copy by dump first, then a copy of it
+//	template  a copy of the golden copy, on a server without fsync
+//	ready     a copy made in advance is handed out
+//	clone     PostgreSQL 18 on XFS clones the golden copy
+//
+// Seconds depend on the machine; the ratios are what to look at.
+func BenchmarkFreshCopy(b *testing.B) {
+	s := benchScene(b)
+	s.baselines(b)
+	if _, err := s.testers.Refresh(b.Context(), s.from, 1); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("exact", func(b *testing.B) {
+		n := 1
+		s.measure(b, s.testers, nil, func() database.CopyOptions { n++; return database.CopyOptions{Exact: true, Release: n} })
+	})
+	plain := func() database.CopyOptions { return database.CopyOptions{} }
+	b.Run("template", func(b *testing.B) { s.measure(b, s.testers, nil, plain) })
+	b.Run("ready", func(b *testing.B) {
+		s.measure(b, s.testers, func() {
+			if p, err := s.testers.Fill(b.Context(), s.from, 1); err != nil || p.Ready != 1 {
+				b.Fatalf("%+v, %v", p, err)
+			}
+		}, plain)
+	})
+	b.Run("clone", func(b *testing.B) {
+		mnt := xfs(b, max(2<<30, 6*s.bytes))
+		c := &Cluster{Name: "scratch", Profile: Scratch, Dir: filepath.Join(mnt, "c"), BinDir: packaged(b, "postgres18")}
+		b.Cleanup(func() {
+			if err := remove(c); err != nil {
+				b.Error(err)
+			}
+		})
+		ensure(b, c)
+		if got := c.Strategy(); got.Name != StrategyClone {
+			b.Fatalf("%+v", got)
+		}
+		e := engine(b, "bench", c, s.main)
+		if _, err := e.Refresh(b.Context(), s.from, 1); err != nil {
+			b.Fatal(err)
+		}
+		s.measure(b, e, nil, plain)
+	})
+}
+
+// measure copies b.N times; before is not part of the time.
+func (s *scene) measure(b *testing.B, e *Engine, before func(), opt func() database.CopyOptions) {
+	b.Helper()
+	var all time.Duration
 	b.ResetTimer()
-	for n := range b.N {
-		classic += timed(b, func() { classicCopy(b, main, from, classicDB) })
-		for _, way := range []struct {
-			took *time.Duration
-			opt  database.CopyOptions
-		}{{&template, database.CopyOptions{Release: 1}}, {&exact, database.CopyOptions{Release: n + 2, Exact: true}}} {
-			var copied bosman.Database
-			*way.took += timed(b, func() {
-				if copied, _, err = testers.Copy(b.Context(), from, "testing-new", way.opt); err != nil {
-					b.Fatal(err)
-				}
-			})
-			if err := testers.Drop(b.Context(), copied); err != nil {
+	for range b.N {
+		if before != nil {
+			before()
+		}
+		var d bosman.Database
+		all += timed(b, func() {
+			var err error
+			if d, _, err = e.Copy(b.Context(), s.from, "testing-new", opt()); err != nil {
 				b.Fatal(err)
 			}
+		})
+		if err := e.Drop(b.Context(), d); err != nil {
+			b.Fatal(err)
 		}
 	}
-	all, err := staging.List(b.Context())
-	if err != nil || len(all) != 1 {
-		b.Fatalf("%+v, %v", all, err)
-	}
-	per := func(d time.Duration) float64 { return d.Seconds() / float64(b.N) }
-	b.ReportMetric(float64(all[0].Bytes)/1e6, "MB")
-	b.ReportMetric(per(classic), "classic-s")
-	b.ReportMetric(per(template), "template-s")
-	b.ReportMetric(per(exact), "exact-s")
-	b.ReportMetric(classic.Seconds()/template.Seconds(), "classic/template")
-	b.ReportMetric(classic.Seconds()/exact.Seconds(), "classic/exact")
+	each := all.Seconds() / float64(b.N)
+	b.ReportMetric(float64(s.bytes)/1e6, "MB")
+	b.ReportMetric(each*1000, "copy-ms")
+	b.ReportMetric(s.classic.Seconds(), "classic-s")
+	b.ReportMetric(s.cp.Seconds(), "cp-s")
+	b.ReportMetric(s.classic.Seconds()/each, "classic/copy")
+	b.ReportMetric(each/s.cp.Seconds(), "copy/cp")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkStagingWhileCopiesAreMade tells how much slower staging answers
+// (pgbench, 99th percentile) while golden copies are made of it and copies of
+// those, one after the other.
+func BenchmarkStagingWhileCopiesAreMade(b *testing.B) {
+	need.Program(b, "/usr/lib/postgresql/15/bin/pgbench", "postgresql-15")
+	s := benchScene(b)
+	bench := database.Beside("staging", "bench")
+	d, err := s.staging.Create(b.Context(), bench)
+	if err != nil {
+		b.Fatal(err)
+	}
+	pgbench(b, s.main.admin(d.Name), b.TempDir(), "-i", "-s", "5", "-q")
+	var quiet, busy time.Duration
+	b.ResetTimer()
+	for n := range b.N {
+		quiet += p99(b, s.main.admin(d.Name))
+		ctx, cancel := context.WithCancel(database.Low(b.Context()))
+		done := make(chan error, 1)
+		go func() { done <- s.copyOnAndOn(ctx, n) }()
+		busy += p99(b, s.main.admin(d.Name))
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(s.bytes)/1e6, "MB")
+	b.ReportMetric(quiet.Seconds()*1000/float64(b.N), "quiet-p99-ms")
+	b.ReportMetric(busy.Seconds()*1000/float64(b.N), "busy-p99-ms")
+	b.ReportMetric(busy.Seconds()/quiet.Seconds(), "busy/quiet")
+	b.ReportMetric(0, "ns/op")
+}
+
+func (s *scene) copyOnAndOn(ctx context.Context, round int) error {
+	for n := 0; ; n++ {
+		if _, err := s.testers.Refresh(ctx, s.from, 1000*round+n+1); err != nil {
+			return err
+		}
+		if _, err := s.testers.Fill(ctx, s.from, 1); err != nil {
+			return err
+		}
+		d, _, err := s.testers.Copy(ctx, s.from, "testing-new", database.CopyOptions{})
+		if err != nil {
+			return err
+		}
+		if err := s.testers.Drop(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// p99 runs pgbench for some seconds and gives the 99th percentile of what its
+// transactions took.
+func p99(b *testing.B, d bosman.Database) time.Duration {
+	b.Helper()
+	dir := b.TempDir()
+	pgbench(b, d, dir, "-c", "4", "-j", "2", "-T", "15", "-R", "100", "-l", "--log-prefix="+filepath.Join(dir, "log"))
+	logs, err := filepath.Glob(filepath.Join(dir, "log.*"))
+	if err != nil || len(logs) == 0 {
+		b.Fatalf("no logs: %v", err)
+	}
+	var took []time.Duration
+	for _, l := range logs {
+		f, err := os.Open(l)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if words := strings.Fields(lines.Text()); len(words) > 2 { // client, transaction, µs
+				if us, err := strconv.Atoi(words[2]); err == nil {
+					took = append(took, time.Duration(us)*time.Microsecond)
+				}
+			}
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if len(took) < 100 {
+		b.Fatalf("%d transactions", len(took))
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
+}
+
+func pgbench(b *testing.B, d bosman.Database, dir string, args ...string) {
+	b.Helper()
+	cmd := exec.Command("/usr/lib/postgresql/15/bin/pgbench", append(args, dsn(d, true))...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
 }
 
 func timed(b *testing.B, fn func()) time.Duration {

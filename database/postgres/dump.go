@@ -251,13 +251,32 @@ func ours(list []byte, extensions map[string]string) []byte {
 		if ok && len(f) >= 4 {
 			entry := strings.Join(f[2:], " ") + " "
 			if strings.HasPrefix(entry, "EXTENSION ") || strings.HasPrefix(entry, "COMMENT - EXTENSION ") ||
-				strings.HasPrefix(entry, "SCHEMA - ") && len(f) > 4 && made[f[4]] || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
+				isSchema(string(rest), made) || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
 				continue
 			}
 		}
 		out.Write(line)
 	}
 	return out.Bytes()
+}
+
+// isSchema says whether an entry of a table of contents makes one of the
+// schemas, whose names may hold blanks: "2615 16385 SCHEMA - my schema owner".
+func isSchema(entry string, made map[string]bool) bool {
+	_, rest, ok := strings.Cut(entry, " SCHEMA - ")
+	if !ok || len(strings.Fields(entry)) < 5 || strings.Fields(entry)[2] != "SCHEMA" {
+		return false
+	}
+	name, _, ok := cutLast(strings.TrimRight(rest, "\n"), " ")
+	return ok && made[name]
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // extensions gives the extensions of a database and their schemas.

@@ -54,6 +54,9 @@ func (c *Cluster) sqlError(doing string, err error) error {
 	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, syscall.ECONNREFUSED) {
 		return c.down(doing, err)
 	}
+	if pgconn.SafeToRetry(err) { // the connection had ended before anything was said on it
+		return c.down(doing, err)
+	}
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return c.down(doing, err)
 	}

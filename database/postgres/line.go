@@ -56,10 +56,11 @@ func yield(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// yieldProcess gives a process the lowest share of processor and disk
-// (ioprio_set(2): class idle).
+// yieldProcess gives a process a small share of processor and disk
+// (ioprio_set(2): best effort, the last of eight). Not the smallest: somebody
+// may come to wait for it.
 func yieldProcess(pid int) {
-	const processWho, idleClass = 1, 3 << 13
-	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 19)                                                  // best effort
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, processWho, uintptr(pid), uintptr(uint32(idleClass))) // best effort
+	const processWho, last = 1, 2<<13 | 7
+	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 10)                            // best effort
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, processWho, uintptr(pid), last) // best effort
 }

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	if code, ok := databasetest.Child(childWorld); ok {
 		os.Exit(code)
 	}
+	if job := os.Getenv(poolEnv); job != "" {
+		os.Exit(poolChild(job))
+	}
 	if dir := os.Getenv(janitorEnv); dir != "" {
 		os.Exit(janitor(dir))
 	}

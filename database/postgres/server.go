@@ -215,6 +215,7 @@ func (c *Cluster) settings() [][2]string {
 		{"log_timezone", "'UTC'"},
 		{"timezone", "'UTC'"},
 		{"track_counts", "on"},
+		{"max_locks_per_transaction", "256"}, // counting the rows of 5,000 tables locks them and their indexes
 		{"dynamic_shared_memory_type", "posix"},
 	}
 	if c.Profile == Solo {
