@@ -592,15 +592,16 @@ func Collect(ctx context.Context, v Vault, app string, age time.Duration) (remov
 // many bytes and some to spare.
 func Room(dir string, bytes int64) error {
 	free, err := Free(dir)
-	if err != nil || free >= bytes+bytes/20+spare {
+	need := bytes + bytes/20 + spare
+	if err != nil || free >= need {
 		return err
 	}
-	return bosman.Unavailable("%s has %d MB free and %d MB are needed", dir, free>>20, (bytes+bytes/20+spare)>>20).
+	return bosman.Unavailable("the disk that holds %s is too full: %.1f MB are free and %.1f MB are needed", dir, float64(free)/(1<<20), float64(need)/(1<<20)).
 		WithKept("nothing was written").WithNext("free some space: old backups and kept databases are the first to look at")
 }
 
 // spare is what must stay free.
-const spare = 32 << 20
+const spare = 256 << 10
 
 // Free is how many bytes the file system of dir has free for us.
 func Free(dir string) (int64, error) {

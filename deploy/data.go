@@ -36,6 +36,13 @@ func (j *job) backup(ctx context.Context) error {
 		return err
 	}
 	verify := j.op.Plan == bosman.PlanBackup || policy.Backup.Verify != "nightly"
+	foreseen, err := j.Databases.Foresee(ctx, j.i, verify)
+	if foreseen != "" {
+		j.run.Note(ctx, "%s", foreseen)
+	}
+	if err != nil {
+		return j.unmade(ctx, b, err)
+	}
 	if err := j.mark(ctx, MomentBackup); err != nil {
 		return err
 	}
@@ -50,14 +57,7 @@ func (j *job) backup(ctx context.Context) error {
 			WithNext("a backup that cannot be restored does not count; look at its log, then try again")
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		b.Error = bosman.AsError(err).Message
-		if serr := j.Records.SaveBackup(ctx, b); serr != nil {
-			return serr
-		}
-		return err
+		return j.unmade(ctx, b, err)
 	}
 	if err := j.Records.SaveBackup(ctx, made); err != nil {
 		return err
@@ -72,6 +72,18 @@ func (j *job) backup(ctx context.Context) error {
 		j.run.Note(ctx, "%s: %s in %s, restored and compared: %s%s", bosman.Ref(bosman.LetterBackup, made.Number), bytes(made.Bytes), short(made.Took), held, kept)
 	}
 	return nil
+}
+
+// unmade notes in the row of a backup why there is none that counts.
+func (j *job) unmade(ctx context.Context, b bosman.Backup, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	b.Error = bosman.AsError(err).Message
+	if serr := j.Records.SaveBackup(ctx, b); serr != nil {
+		return serr
+	}
+	return err
 }
 
 // migrate makes the database if there is none, asks the application which one

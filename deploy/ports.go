@@ -217,7 +217,11 @@ type Databases interface {
 	Schema(ctx context.Context, i bosman.Instance) (string, error)
 	// Changed tells what is different since.
 	Changed(ctx context.Context, i bosman.Instance, before string) (SchemaChange, error)
-	// Backup dumps database and files into b.Dir, restores the dump into a
+	// Foresee says what a backup will take, as far as earlier ones tell; "" when
+	// nothing is known. KindUnavailable, before anything is written, if there
+	// is no room for it or for its proof.
+	Foresee(ctx context.Context, i bosman.Instance, verify bool) (string, error)
+	// Backup dumps database and files to where b lies, restores the dump into a
 	// scratch database unless verify is false, and gives b filled in. One that
 	// is complete already is given as it is.
 	Backup(ctx context.Context, i bosman.Instance, b bosman.Backup, verify bool) (bosman.Backup, error)

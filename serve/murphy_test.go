@@ -94,7 +94,7 @@ func TestNoRoomForTheBackup(t *testing.T) {
 	free := fill(t, filepath.Join(w.data, "backups"))
 	p := w.watch()
 	op := w.op(ask(t.Context(), w.s, "deploy", "live", "1"))
-	if op.State != bosman.OpFailed || op.Error == nil || !strings.HasPrefix(op.Error.Kept, "live still runs r2") || !strings.Contains(op.Error.Message, "is full") || op.Error.Next == "" {
+	if op.State != bosman.OpFailed || op.Error == nil || !strings.HasPrefix(op.Error.Kept, "live still runs r2") || !strings.Contains(op.Error.Message, "full") || op.Error.Next == "" {
 		w.dump()
 		t.Errorf("%s: %+v", op.State, op.Error)
 	}

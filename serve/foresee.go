@@ -1,0 +1,81 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+)
+
+// Foresee says what a backup will take, by what the last one took, and
+// refuses where there is no room: in the target for what the dump adds, and
+// on this machine for what the proof restores.
+func (d *databases) Foresee(ctx context.Context, i bosman.Instance, verify bool) (string, error) {
+	all, err := d.records.store.Backups(ctx, i.App, i.Name, 20)
+	if err != nil {
+		return "", err
+	}
+	k, err := d.keeper(ctx, i, i.Database.Engine)
+	if err != nil {
+		return "", err
+	}
+	content, err := databaseBytes(ctx, k, i.Database)
+	if err != nil {
+		return "", err
+	}
+	adds := content / packed
+	last, known := bosman.CountedBackup(all)
+	if known {
+		if at, err := d.vaults.place(ctx, last); err == nil && at.Vault != nil {
+			if m, err := database.ReadManifest(ctx, at); err == nil { // else it is guessed
+				adds = 0
+				for _, c := range m.Contents {
+					adds += c.Bytes
+				}
+			}
+		}
+	}
+	var here int64
+	if _, streams := k.Engine.(database.Streamer); !streams && k.Engine != nil {
+		here += content
+	}
+	if verify {
+		here += 2 * content // the dump and what it becomes
+	}
+	if filepath.IsAbs(d.vaults.home) {
+		if err := database.Room(d.vaults.home, adds); err != nil {
+			return "", bosman.AsError(err).WithKept("nothing was written; " + i.Name + " was left as it is")
+		}
+	}
+	if err := database.Room(d.data, here); err != nil {
+		return "", bosman.AsError(err).WithKept("nothing was written; " + i.Name + " was left as it is")
+	}
+	if !known {
+		return "", nil
+	}
+	text := fmt.Sprintf("about %s in %s", size(adds), short(last.Took))
+	if verify && last.VerifyTook > 0 {
+		text += fmt.Sprintf(" and %s to restore and compare", short(last.VerifyTook))
+	}
+	return text + ", as " + bosman.Ref(bosman.LetterBackup, last.Number), nil
+}
+
+// packed is how much smaller a dump is than its database, roughly, until one
+// was made.
+const packed = 4
+
+// databaseBytes is how big a database is on disk.
+func databaseBytes(ctx context.Context, k *database.Keeper, db bosman.Database) (int64, error) {
+	if k.Engine == nil || db.Name == "" {
+		return 0, nil
+	}
+	all, err := k.Engine.List(ctx)
+	for _, e := range all {
+		if e.Database.Name == db.Name {
+			return e.Bytes, err
+		}
+	}
+	return 0, err
+}
