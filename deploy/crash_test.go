@@ -27,16 +27,19 @@ var crashes = map[string]struct {
 	fail     string
 	bad      bool // the watch finds it bad
 	serves   int
+	drops    bool // a migration that takes something away, as everybody knew
 }{
-	"deploy":              {bosman.PlanDeploy, "live", 2, "", false, 2},
-	"deploy that fails":   {bosman.PlanDeploy, "live", 2, "Check", false, 1},
-	"deploy that is bad":  {bosman.PlanDeploy, "live", 2, "", true, 1},
-	"try":                 {bosman.PlanTry, "testing-anna", 2, "", false, 2},
-	"try that fails":      {bosman.PlanTry, "testing-anna", 2, "Check", false, 0},
-	"restore":             {bosman.PlanRestore, "staging", 1, "", false, 1},
-	"restore that fails":  {bosman.PlanRestore, "staging", 1, "Check", false, 1},
-	"stop":                {bosman.PlanStop, "live", 1, "", false, 0},
-	"first staging fails": {bosman.PlanDeploy, "testing-first", 1, "Check", false, 0},
+	"deploy":              {bosman.PlanDeploy, "live", 2, "", false, 2, false},
+	"deploy that fails":   {bosman.PlanDeploy, "live", 2, "Check", false, 1, false},
+	"deploy that is bad":  {bosman.PlanDeploy, "live", 2, "", true, 1, false},
+	"try":                 {bosman.PlanTry, "testing-anna", 2, "", false, 2, false},
+	"try that fails":      {bosman.PlanTry, "testing-anna", 2, "Check", false, 0, false},
+	"restore":             {bosman.PlanRestore, "staging", 1, "", false, 1, false},
+	"restore that fails":  {bosman.PlanRestore, "staging", 1, "Check", false, 1, false},
+	"drop that fails":     {bosman.PlanDeploy, "live", 2, "Check", false, 1, true},
+	"revert with data":    {bosman.PlanRevert, "live", 1, "", false, 1, true},
+	"stop":                {bosman.PlanStop, "live", 1, "", false, 0, false},
+	"first staging fails": {bosman.PlanDeploy, "testing-first", 1, "Check", false, 0, false},
 }
 
 // child carries out one operation in dir until all are final.
@@ -45,6 +48,9 @@ func child(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	w := newWorld(dir)
+	if w.drops = c.drops; c.drops {
+		w.forecast = Forecast{NotAdditive: true, Text: "not additive"}
+	}
 	if c.fail != "" {
 		w.on(c.fail, func(context.Context) error { return bosman.Failed("meant to fail") })
 	}
@@ -110,6 +116,19 @@ func prepare(t *testing.T, name string) (string, *world) {
 			s.Backups[1] = bosman.Backup{App: "rms", Number: 1, Instance: c.instance, VerifiedAt: time.Now()}
 			s.Dumps[1] = data{Rows: []string{"dumped"}, Schema: []int{1}}
 		}
+		if c.plan == bosman.PlanRevert { // d1 brought r2, which dropped something
+			op.Reverts, op.Backup, op.WayBack = 1, 1, &bosman.WayBack{Confirmed: true}
+			d, i := s.Ops[1], s.Instances["live"]
+			d.Release, d.From, d.Backup = 2, 1, 1
+			d.WayBack = &bosman.WayBack{Schema: "dropped", Destructive: true, Kept: wayBackName(i, 1)}
+			i.Release, i.Previous = 2, 1
+			s.Ops[1], s.Instances["live"] = d, i
+			s.Sets[i.ProcessID], s.Sets[WorkID(i.ProcessID)] = 2, 2
+			s.Routes["live"] = Routed{Release: 2, ID: i.ProcessID}
+			s.Ways[wayBackName(i, 1)] = s.Data["live"]
+			s.Data["live"] = data{Rows: []string{"a", "b", "written since"}, Schema: []int{1, 2}}
+			s.Marks[1] = map[Moment]int{MomentBackup: 2}
+		}
 		s.Ops[3] = op
 		return nil
 	}))
@@ -147,7 +166,13 @@ func judgeCrash(t *testing.T, w *world, name string) {
 	case c.serves != 0 && !slices.Equal(rows, []string{"a", "b"}):
 		wrong = append(wrong, fmt.Sprintf("data %v", rows))
 	}
-	if c.fail != "" && len(s.Kept) != 0 {
+	if c.plan == bosman.PlanRevert && (len(s.Kept) != 1 || s.Ops[1].WayBack.RestoredAt.IsZero() || s.Ops[1].State != bosman.OpReverted) {
+		wrong = append(wrong, fmt.Sprintf("kept %v, d1 %+v", s.Kept, s.Ops[1]))
+	}
+	if c.drops && c.fail != "" && (len(s.Kept) == 1) == s.Ops[3].WayBack.RestoredAt.IsZero() {
+		wrong = append(wrong, fmt.Sprintf("kept %v, way back %+v", s.Kept, s.Ops[3].WayBack))
+	}
+	if c.fail != "" && !c.drops && len(s.Kept) != 0 {
 		wrong = append(wrong, fmt.Sprintf("kept %v", s.Kept))
 	}
 	if s.Reverts > 1 {

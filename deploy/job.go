@@ -39,7 +39,8 @@ const (
 	keyForecast = "forecast" // Forecast, when it was admitted
 	keyHolding  = "holding"  // a hold over the migration
 	keyPutBack  = "put-back" // it was decided that the kept copy takes the place
-	keyHeld     = "held"     // a hold over a change of places
+	keyBackOver = "back-over"
+	keyHeld     = "held" // a hold over a change of places
 )
 
 func (s *Service) job(ctx context.Context, r *steps.Run) (*job, error) {

@@ -227,11 +227,16 @@ func (j *job) putBack(ctx context.Context) error {
 	if err != nil || !known {
 		return err
 	}
-	restore, err := j.mayPutBack(ctx, h)
-	if err != nil {
+	old := j.old()
+	var restore, over bool // over: done before a crash, and serving again
+	if _, err := j.run.Get(ctx, keyBackOver, &over); err != nil {
 		return err
 	}
-	old := j.old()
+	if !over {
+		if restore, err = j.mayPutBack(ctx, h); err != nil {
+			return err
+		}
+	}
 	if restore {
 		if err := j.Instances.Stop(ctx, j.i, old.ID); err != nil {
 			return err
@@ -254,6 +259,9 @@ func (j *job) putBack(ctx context.Context) error {
 			j.Log.Warn("the release before is not well yet", "app", j.op.App, "instance", j.op.Instance, "error", err)
 		}
 	}
+	if err := j.run.Set(ctx, keyBackOver, true); err != nil {
+		return err
+	}
 	if err := j.Routes.Unhold(ctx, j.i, j.fence); err != nil {
 		return err
 	}
@@ -275,8 +283,10 @@ func (j *job) certain(ctx context.Context) (bool, error) {
 // and prolongs the hold for the change of places.
 func (j *job) mayPutBack(ctx context.Context, h holding) (bool, error) {
 	var decided bool
-	if known, err := j.run.Get(ctx, keyPutBack, &decided); err != nil || known {
-		return known, err // before a restart
+	if known, err := j.run.Get(ctx, keyPutBack, &decided); err != nil {
+		return false, err
+	} else if known { // before a restart
+		return true, j.Routes.Hold(ctx, j.i, j.fence, j.Now().Add(swapLimit))
 	}
 	way := j.op.WayBack
 	if !way.NotAdditive() || !way.Held || !h.Quiet || way.Kept == "" || !j.Now().Before(h.Until) {
