@@ -20,3 +20,11 @@ type Masker interface {
 	// MaskPlan says what a spec would do to d, which it only reads.
 	MaskPlan(ctx context.Context, d bosman.Database, s mask.Spec) (mask.Plan, error)
 }
+
+// Extender is an engine whose databases take extensions that an application
+// may not add itself.
+type Extender interface {
+	// Extend makes the extensions that d lacks. KindUnavailable names what
+	// has to be installed.
+	Extend(ctx context.Context, d bosman.Database, names []string) error
+}

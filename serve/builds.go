@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -119,6 +120,9 @@ func (t testDatabases) Provide(ctx context.Context, b bosman.Build, m *bosman.Ma
 	d, err := scratch.BuildDatabase(ctx, id)
 	if err != nil {
 		return none, err
+	}
+	if err := scratch.Extend(ctx, d.Name, m.Database.Extensions); err != nil {
+		return none, errors.Join(err, scratch.CleanBuild(context.WithoutCancel(ctx), id))
 	}
 	return build.Provided{Env: databaseEnv(d), Sockets: []string{d.Host}, Close: func(ctx context.Context) error { return scratch.CleanBuild(ctx, id) }}, nil
 }
