@@ -26,6 +26,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
+	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // Profile says what a cluster is for.
@@ -56,11 +57,22 @@ type Cluster struct {
 	mu     sync.Mutex // Ensure and Stop, one at a time
 	secret string
 	owner  owner
+	ready  bool // prepare was done in this process
 
 	names   sync.Mutex // guards working
 	working map[string]bool
 	golden  sync.RWMutex // held for reading while golden copies are copied, for writing while they are dropped
 	stage   sync.Mutex   // one BACKUP STAGE at a time
+
+	at func(point string) // a test's own, which breaks the server there
+}
+
+// point is a place where a test may break Bosman or the server.
+func (c *Cluster) point(name string) error {
+	if c.at != nil {
+		c.at(name)
+	}
+	return faults.Point(name)
 }
 
 // port is part of bosman.Database; the server listens on its socket alone.

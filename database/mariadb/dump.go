@@ -19,7 +19,6 @@ import (
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // The files of a backup.
@@ -48,7 +47,7 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if err != nil {
 		return info, err
 	}
-	if err := faults.Point("database.backup.dumped"); err != nil {
+	if err := e.home.point("database.backup.dumped"); err != nil {
 		return info, err
 	}
 	stat, err := os.Stat(out)

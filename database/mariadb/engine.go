@@ -11,7 +11,6 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // Engine drives the databases of one app on one server.
@@ -109,19 +108,19 @@ func (e *Engine) make(ctx context.Context, name string, what *content, fill func
 	if err != nil {
 		return db, e.abandon(ctx, db.Name, err)
 	}
-	if err := faults.Point("database.copy.made"); err != nil {
+	if err := e.home.point("database.copy.made"); err != nil {
 		return db, e.abandon(ctx, db.Name, err)
 	}
 	if err := fill(ctx, worker); err != nil {
 		return db, e.abandon(ctx, db.Name, err)
 	}
-	if err := faults.Point("database.copy.filled"); err != nil {
+	if err := e.home.point("database.copy.filled"); err != nil {
 		return db, e.abandon(ctx, db.Name, err)
 	}
 	if err := e.show(ctx, db, name, what); err != nil {
 		return db, e.abandon(ctx, db.Name, err)
 	}
-	return db, faults.Point("database.copy.shown")
+	return db, e.home.point("database.copy.shown")
 }
 
 // show adds the objects, lets the instance in and says that the database is
@@ -208,7 +207,7 @@ func (c *Cluster) dropDatabase(ctx context.Context, conn *sql.Conn, db string) e
 	if _, err := conn.ExecContext(ctx, "UPDATE bosman.labels SET ready = FALSE WHERE name = ?", db); err != nil {
 		return err
 	}
-	if err := faults.Point("mariadb.drop.unlabelled"); err != nil {
+	if err := c.point("mariadb.drop.unlabelled"); err != nil {
 		return err
 	}
 	if err := c.dropSchema(ctx, conn, db); err != nil {
@@ -267,7 +266,7 @@ func (e *Engine) Drop(ctx context.Context, d bosman.Database) error {
 		if err := e.home.dropDatabase(ctx, conn, d.Name); err != nil {
 			return err
 		}
-		if err := faults.Point("database.drop.dropped"); err != nil {
+		if err := e.home.point("database.drop.dropped"); err != nil {
 			return err
 		}
 		return dropUser(ctx, conn, user)

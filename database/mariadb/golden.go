@@ -15,7 +15,6 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // A golden copy is a database on the scratch server into which nobody writes,
@@ -126,7 +125,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		return database.Golden{}, err
 	}
 	g := labelled{db: d.Name, label: label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: now}}
-	return e.asGolden(g), faults.Point("database.golden.shown")
+	return e.asGolden(g), e.home.point("database.golden.shown")
 }
 
 func (c *Cluster) exportDir(db string) string { return filepath.Join(c.goldenDir(), db) }

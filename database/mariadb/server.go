@@ -18,7 +18,6 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // Ensured says what Ensure did.
@@ -42,7 +41,12 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 		return done, err
 	}
 	if pid != 0 && c.ping(ctx) == nil {
-		return done, c.prepare(ctx)
+		if c.ready {
+			return done, c.tend(ctx)
+		}
+		err := c.prepare(ctx)
+		c.ready = err == nil
+		return done, err
 	}
 	for _, p := range []string{"mariadbd", "mariadb-install-db", "mariadb", "mariadb-dump"} {
 		if _, err := program(p); err != nil {
@@ -74,7 +78,20 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	if err := c.await(ctx, 10*time.Minute); err != nil { // it may have much to recover
 		return done, err
 	}
-	return done, errors.Join(c.upgrade(ctx), c.prepare(ctx))
+	err = errors.Join(c.upgrade(ctx), c.prepare(ctx))
+	c.ready = err == nil
+	return done, err
+}
+
+// tend finishes what could not be finished before, for want of space perhaps.
+func (c *Cluster) tend(ctx context.Context) error {
+	return c.with(ctx, "", "finish swaps", func(conn *sql.Conn) error {
+		notes, err := column(ctx, conn, "SELECT doc FROM bosman.swaps")
+		for _, n := range notes {
+			err = errors.Join(err, c.recoverSwap(ctx, conn, n, ""))
+		}
+		return err
+	})
 }
 
 // Stop stops the server, ending all connections; nil if it does not run.
@@ -197,7 +214,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		}
 		return bosman.Unavailable("could not %s", doing).Because(fmt.Errorf("%w: %s", err, out))
 	}
-	if err := faults.Point("mariadb.install"); err != nil {
+	if err := c.point("mariadb.install"); err != nil {
 		return err
 	}
 	if err := os.Rename(partial, c.dataDir()); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
-	"github.com/bosman-cd/bosman/internal/faults"
 )
 
 // swapping is a swap under way, noted in bosman.swaps before anything is
@@ -95,7 +94,7 @@ func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (kept bosman
 	if err != nil {
 		return bosman.Database{}, err
 	}
-	return kept, faults.Point("database.swap.renamed")
+	return kept, e.home.point("database.swap.renamed")
 }
 
 // swap does it, on a connection that holds the swap's lock.
@@ -118,7 +117,7 @@ func (c *Cluster) swap(ctx context.Context, conn *sql.Conn, s swapping) error {
 		defer cancel()
 		_, _ = conn.ExecContext(back, "DO RELEASE_ALL_LOCKS()") // a connection that broke released it
 		if rerr := c.with(back, "", "undo the swap of "+s.Place, func(other *sql.Conn) error { return c.settleSwap(back, other, s) }); rerr != nil {
-			return errors.Join(err, rerr)
+			c.log().Error("a swap could not be undone; its instance is shut out until it can", "database", s.Place, "error", rerr)
 		}
 		return err
 	}
@@ -161,7 +160,7 @@ func (c *Cluster) note(ctx context.Context, conn *sql.Conn, s *swapping) error {
 	if _, err := conn.ExecContext(ctx, "REPLACE INTO bosman.swaps (name, doc) VALUES (?, ?)", s.Place, b); err != nil {
 		return err
 	}
-	return faults.Point("mariadb.swap.noted")
+	return c.point("mariadb.swap.noted")
 }
 
 // move makes the databases that are missing, drops what cannot be moved and
@@ -190,7 +189,7 @@ func (c *Cluster) move(ctx context.Context, conn *sql.Conn, s swapping) error {
 	if err := dropObjects(ctx, conn, s.With, s.Coming.Objects); err != nil {
 		return err
 	}
-	if err := faults.Point("mariadb.swap.bare"); err != nil {
+	if err := c.point("mariadb.swap.bare"); err != nil {
 		return err
 	}
 	if len(renames) > 0 {
@@ -198,7 +197,7 @@ func (c *Cluster) move(ctx context.Context, conn *sql.Conn, s swapping) error {
 			return err
 		}
 	}
-	return faults.Point("mariadb.swap.moved")
+	return c.point("mariadb.swap.moved")
 }
 
 // empty says whether a database that is to go holds no table.
@@ -258,7 +257,7 @@ func (c *Cluster) settleSwap(ctx context.Context, conn *sql.Conn, s swapping) er
 	if err := run(ctx, conn, "ALTER DATABASE "+quote(s.Place)+" COLLATE "+s.Coming.Collation); err != nil {
 		return err
 	}
-	if err := faults.Point("mariadb.swap.dressed"); err != nil {
+	if err := c.point("mariadb.swap.dressed"); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)
@@ -281,7 +280,7 @@ func (c *Cluster) settleSwap(ctx context.Context, conn *sql.Conn, s swapping) er
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	if err := faults.Point("mariadb.swap.labelled"); err != nil {
+	if err := c.point("mariadb.swap.labelled"); err != nil {
 		return err
 	}
 	if err := empty(ctx, conn, s.With); err != nil {
@@ -318,6 +317,32 @@ func (c *Cluster) undoSwap(ctx context.Context, conn *sql.Conn, s swapping) erro
 	return err
 }
 
+// recoverSwap settles the swap of a note unless somebody is at it.
+func (c *Cluster) recoverSwap(ctx context.Context, conn *sql.Conn, note, app string) error {
+	var s swapping
+	if err := json.Unmarshal([]byte(note), &s); err != nil {
+		return bosman.Internal("the note of a swap cannot be read").Because(err)
+	}
+	if app != "" && s.App != app {
+		return nil
+	}
+	release, err := c.claim(ctx, s.Place)
+	if bosman.KindOf(err) == bosman.KindBusy {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	// Whoever was at it may have ended between.
+	var left int
+	if err := conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM bosman.swaps WHERE name = ?", s.Place).Scan(&left); err != nil || left == 0 {
+		return err
+	}
+	c.log().Info("a swap that was broken off is finished or undone", "database", s.Place)
+	return c.settleSwap(ctx, conn, s)
+}
+
 // recoverSwaps settles the swaps that a killed Bosman left, and lets those in
 // again who were shut out for one.
 func (c *Cluster) recoverSwaps(ctx context.Context, app string) error {
@@ -327,15 +352,7 @@ func (c *Cluster) recoverSwaps(ctx context.Context, app string) error {
 			return err
 		}
 		for _, n := range notes {
-			var s swapping
-			if err := json.Unmarshal([]byte(n), &s); err != nil {
-				return bosman.Internal("the note of a swap cannot be read").Because(err)
-			}
-			if app != "" && s.App != app {
-				continue
-			}
-			c.log().Info("a swap is finished or undone after a crash", "database", s.Place)
-			if err := c.settleSwap(ctx, conn, s); err != nil {
+			if err := c.recoverSwap(ctx, conn, n, app); err != nil {
 				return err
 			}
 		}
