@@ -197,6 +197,10 @@ func (j *job) quietEnds(ctx context.Context) error {
 	if err != nil || !known || !h.Quiet || !j.Now().Before(h.Until) {
 		return err
 	}
+	m, err := j.Records.Manifest(ctx, j.op.App, j.i.Release)
+	if err != nil || len(m.Cron) > 0 { // nobody holds those
+		return err
+	}
 	if err := j.mark(ctx, MomentHeld); err != nil {
 		return err
 	}

@@ -129,6 +129,10 @@ func (h *Helm) operationMessage(ctx context.Context, m notify.Message, n int) (n
 	m.Kind = map[bool]string{true: "deployment.failed", false: "deployment.ended"}[o.State == bosman.OpFailed]
 	m.Title = fmt.Sprintf("%s: %s (%s) is %s", m.App, wish(o), opRef(n), o.State)
 	m.Text = o.Why
+	if o.Plan == bosman.PlanDeploy && o.State == bosman.OpDone && o.Error != nil { // it serves, but not well, or not all was done
+		m.Kind = "deployment.failed"
+		m.Title = fmt.Sprintf("%s: %s (%s) serves, but a person must look", m.App, wish(o), opRef(n))
+	}
 	if o.Plan == bosman.PlanRevert {
 		m.Kind = "reverted"
 	}
@@ -136,6 +140,9 @@ func (h *Helm) operationMessage(ctx context.Context, m notify.Message, n int) (n
 		m.Text = o.Error.Message
 		if o.Error.Kept != "" {
 			m.Text += "; " + o.Error.Kept
+		}
+		if o.State == bosman.OpDone && o.Error.Next != "" {
+			m.Text += "; " + o.Error.Next
 		}
 	}
 	return m, true, nil

@@ -19,6 +19,7 @@ type kept struct {
 func (k *kept) Kept(context.Context, bosman.Instance) ([]bosman.KeptCopy, error) {
 	return k.copies, nil
 }
+
 func (k *kept) DropKept(_ context.Context, _ bosman.Instance, c bosman.KeptCopy) error {
 	k.dropped = append(k.dropped, c.ID)
 	return nil
@@ -200,5 +201,18 @@ func TestKeptCopies(t *testing.T) {
 	wantKind(t, "a tester removes", r.RemoveKept(ctx, bosman.Actor{Person: "anna"}, "rms", "live", k.copies[0].ID), bosman.KindForbidden, "")
 	if err := r.RemoveKept(ctx, admin, "rms", "live", k.copies[0].ID); err != nil || len(k.dropped) != 1 {
 		t.Errorf("%v, %v", k.dropped, err)
+	}
+}
+
+// A release that does badly and is left to people is told as loudly as one
+// that failed.
+func TestWhatIsLeftToPeopleIsLoud(t *testing.T) {
+	r, _ := deployed(t, nil)
+	r.past(14, "live", 5, 6, dropped, func(o *bosman.Operation) {
+		o.Error = bosman.Failed("r6 does badly; a person must decide").WithKept("live still serves r6").WithNext("bosman revert live --database restore")
+	})
+	m, ok, err := r.MessageOf(t.Context(), bosman.Event{App: "rms", Kind: bosman.EventOperationEnded, Subject: "d14"})
+	if err != nil || !ok || m.Kind != "deployment.failed" || !strings.Contains(m.Title, "a person must look") || !strings.Contains(m.Text, "bosman revert live --database restore") {
+		t.Errorf("%+v, %v, %v", m, ok, err)
 	}
 }
