@@ -41,7 +41,7 @@ func (c *databasesCmd) Run(e *env) error {
 			return err
 		}
 		for _, v := range s.Servers {
-			if err := e.server1(v); err != nil {
+			if err := e.serverLines(v); err != nil {
 				return err
 			}
 		}
@@ -71,7 +71,7 @@ func (e *env) note(d bosman.StoredDatabase) string {
 	return ""
 }
 
-func (e *env) server1(v bosman.DatabaseServer) error {
+func (e *env) serverLines(v bosman.DatabaseServer) error {
 	if err := e.say("\n%s: %s; %s free, copies leave %s", v.Name, v.Version, size(v.Free), size(v.Leave)); err != nil {
 		return err
 	}

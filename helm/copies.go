@@ -31,8 +31,18 @@ func (h *Helm) DatabasesOf(ctx context.Context, a bosman.Actor, app string) (bos
 	if _, err := h.Store.App(ctx, app); err != nil {
 		return bosman.Storage{}, err
 	}
-	if h.Config.Storage == nil {
-		return bosman.Storage{}, nil
+	var s bosman.Storage
+	if h.Config.Storage != nil {
+		var err error
+		if s, err = h.Config.Storage.Storage(ctx, app); err != nil {
+			return s, err
+		}
 	}
-	return h.Config.Storage.Storage(ctx, app)
+	if s.Databases == nil {
+		s.Databases = []bosman.StoredDatabase{}
+	}
+	if s.Servers == nil {
+		s.Servers = []bosman.DatabaseServer{}
+	}
+	return s, nil
 }

@@ -68,7 +68,7 @@ func benchScene(b *testing.B) *scene {
 	for i := range 100 {
 		statements = append(statements,
 			fmt.Sprintf("CREATE TABLE t%d (id serial PRIMARY KEY, name text, body text)", i),
-			fmt.Sprintf("INSERT INTO t%d (name, body) SELECT 'candidate ' || n, repeat(md5(n::text), 8) FROM generate_series(1, %d) n", i, mb*23),
+			fmt.Sprintf("INSERT INTO t%d (name, body) SELECT 'candidate ' || n, repeat(md5(n::text), 8) FROM generate_series(1, %d) n", i, mb*17),
 			fmt.Sprintf("CREATE INDEX ON t%d (name)", i))
 	}
 	mustSQL(b, s.from, statements...)

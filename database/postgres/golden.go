@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -266,6 +267,11 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 // copy it then.
 func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now counter, spec mask.Spec) (database.Golden, error) {
 	begun := time.Now()
+	if src.major() > e.home.major() {
+		return database.Golden{}, bosman.Unavailable("%s is on PostgreSQL %d, the server for copies is of version %d: an older one cannot hold its copies", from.Name, src.major(), e.home.major()).
+			WithKept("staging goes on").
+			WithNext(fmt.Sprintf("stop Bosman, remove %s (its copies go with it) and start it again with PostgreSQL %d installed", e.home.Dir, src.major()))
+	}
 	if err := e.goldenRoom(ctx, src, from); err != nil {
 		return database.Golden{}, err
 	}
@@ -278,16 +284,13 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err != nil {
 		return database.Golden{}, err
 	}
-	var source label
-	if err := src.with(ctx, "postgres", "read the label of "+from.Name, func(conn *pgx.Conn) (err error) {
-		source, err = e.read(ctx, conn, from.Name)
-		return err
-	}); err != nil {
+	source, err := e.NameOf(ctx, from)
+	if err != nil {
 		return database.Golden{}, err
 	}
-	name := database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(taken.TakenAt))
+	name := database.Beside(database.Base(source), database.TagGolden+"_"+database.Stamp(taken.TakenAt))
 	db := databaseName(e.app, name)
-	making := databaseName(e.app, database.Beside(database.Base(source.Name), "golden__"+database.TagMaking))
+	making := databaseName(e.app, database.Beside(database.Base(source), "golden__"+database.TagMaking))
 	if err := e.home.dropDatabase(ctx, making); err != nil {
 		return database.Golden{}, err
 	}
@@ -319,7 +322,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	}
 	l := labelled{db: db, label: label{
 		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: now, Mask: version, Size: bytes,
-		Copy: bosman.CopyInfo{From: source.Name, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes},
+		Copy: bosman.CopyInfo{From: source, TakenAt: taken.TakenAt, Release: release, Strategy: "dump", Took: time.Since(begun), Bytes: taken.Bytes},
 	}}
 	comment, err := l.comment(db)
 	if err != nil {

@@ -213,6 +213,23 @@ func TestClonesOf18(t *testing.T) {
 
 func errorOf(_ Ensured, err error) error { return err }
 
+func TestServerForCopiesIsNotOlder(t *testing.T) {
+	main, _ := clusters(t)
+	old := ownCluster(t, Scratch)
+	old.BinDir = packaged(t, "postgres13")
+	ensure(t, old)
+	staging, testers := engine(t, "older", main), engine(t, "older", old, main)
+	from, err := staging.Create(t.Context(), "staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { drop(t, staging, from) })
+	_, _, err = testers.Copy(t.Context(), from, "testing-anna", database.CopyOptions{})
+	if bosman.KindOf(err) != bosman.KindUnavailable || !strings.Contains(err.Error(), "an older one cannot hold its copies") {
+		t.Errorf("15 copied to 13: %v", err)
+	}
+}
+
 func TestClientPrograms(t *testing.T) {
 	all := []Clients{{"/13", 13}, {"/15", 15}, {"/18", 18}}
 	for _, c := range []struct {
