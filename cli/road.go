@@ -136,6 +136,9 @@ func wish(o bosman.Operation) string {
 	case bosman.PlanTry:
 		return fmt.Sprintf("try %s on %s", changeRef(o.Change), o.Instance)
 	case bosman.PlanRestore:
+		if o.Backup == 0 {
+			return "put back what was kept of " + o.Instance
+		}
 		return fmt.Sprintf("restore %s on %s", backupRef(o.Backup), o.Instance)
 	case bosman.PlanBackup:
 		return "back up " + o.Instance

@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+)
+
+func TestRevertIsExplainedAndConfirmed(t *testing.T) {
+	s := newScript(t)
+	k := s.rig.WayBack()
+	if err := s.rig.Helm.Store.SaveBackup(t.Context(), bosman.Backup{App: "rms", Number: 4, Instance: "staging", CreatedAt: time.Now().Add(-3 * time.Hour), VerifiedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--explain", "--dry-run"} {
+		s.run("", "revert", "staging", flag).want(t, flag, ExitOK, "goes from r2 back to r1; d3 is taken back", "R3: ", "column public.x.y dropped", "public.candidate 2", "The code alone does not go back", "a kept copy (14.0 MB) takes the place")
+	}
+	s.run("", "revert", "staging", "--explain", "--json").want(t, "for scripts", ExitOK, `"policy": "R3"`)
+	s.run("", "revert", "staging").want(t, "below the floor", ExitRefused, "rollback floor", "--database restore")
+	s.run("", "revert", "staging", "--database", "restore").want(t, "without a word", ExitUsage, "2 rows in 1 table", "3 h ago", "The present data is kept", "--confirm-loss")
+	s.run("", "revert", "staging", "--database", "restore", "--confirm-loss").want(t, "confirmed", ExitOK, "take staging back to r1")
+
+	id := k.Copies[0].ID
+	s.run("", "kept").want(t, "list", ExitOK, id, "was replaced", "14.0 MB")
+	s.run("", "kept", "list", "--instance", "live").want(t, "of another", ExitOK, "nothing was replaced yet")
+	s.run("", "kept", "restore", "staging", id).want(t, "put back without a word", ExitUsage, "will be replaced by what they were", "--yes")
+	s.run("", "kept", "restore", "staging", id, "--yes").want(t, "put back", ExitOK, "put back what was kept of staging")
+	s.run("", "kept", "remove", "staging", id).want(t, "removal without a word", ExitUsage, "gone for good", "--yes")
+	s.run("", "kept", "remove", "staging", "nothing").want(t, "what is not there", ExitNotFound)
+	s.run("", "kept", "remove", "staging", id, "-y").want(t, "removal", ExitOK, "removed what was kept of staging")
+}
