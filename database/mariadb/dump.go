@@ -24,6 +24,7 @@ import (
 // The files of a backup.
 const (
 	dumpFile    = "database.sql.zst"      // mariadb-dump: tables and sequences
+	plainFile   = "database.sql"          // the same, where whoever takes it compresses
 	objectsFile = "database.objects.json" // views, triggers, routines, events; collation
 	objectsSQL  = "database.objects.sql"  // the same for people: zstd -d, then the mariadb client
 	infoFile    = "database.json"         // database.BackupInfo
@@ -43,7 +44,7 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 		return info, err
 	}
 	out := filepath.Join(dir, dumpFile)
-	more, err := c.dump(ctx, e, d.Name, out, &info)
+	more, err := c.dump(ctx, e, d.Name, dir, &info, func(write func(io.Writer) error) error { return compressed(out, write) })
 	if err != nil {
 		return info, err
 	}
@@ -67,6 +68,61 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	return info, ioError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, objectsSQL), more.script(), 0o600))
 }
 
+// BackupTo implements database.Streamer.
+func (e *Engine) BackupTo(ctx context.Context, d bosman.Database, put func(name string, write func(io.Writer) error) error) (database.BackupInfo, error) {
+	info := database.BackupInfo{Engine: "mariadb", Name: d.Name}
+	c, err := e.reach(d)
+	if err != nil {
+		return info, err
+	}
+	counted := &counter{}
+	more, err := c.dump(ctx, e, d.Name, c.Dir, &info, func(write func(io.Writer) error) error {
+		return put(plainFile, func(w io.Writer) error {
+			counted.w = w
+			return write(counted)
+		})
+	})
+	info.Bytes = counted.n
+	if err != nil {
+		return info, err
+	}
+	if err := c.point("database.backup.dumped"); err != nil {
+		return info, err
+	}
+	for name, v := range map[string]any{objectsFile: more, infoFile: info} {
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return info, err
+		}
+		if err := put(name, text(append(b, '\n'))); err != nil {
+			return info, err
+		}
+	}
+	return info, put(objectsSQL, text(more.script()))
+}
+
+func text(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
+}
+
+// compressed writes what write writes into the new file out.
+func compressed(out string, write func(io.Writer) error) (err error) {
+	dir := filepath.Dir(out)
+	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return ioError("write the dump", dir, err)
+	}
+	defer func() { err = errors.Join(err, ioError("write the dump", dir, f.Close())) }()
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(z), ioError("write the dump", dir, z.Close()))
+}
+
 // script is what a person feeds to the mariadb client after the dump.
 func (x extras) script() []byte {
 	var out strings.Builder
@@ -80,11 +136,14 @@ func (x extras) script() []byte {
 	return []byte(out.String())
 }
 
-// dump writes the tables of the database name into the file out as they are
-// at one moment, and says what the database holds at that moment: commits
-// wait while both transactions begin, some hundredths of a second.
-func (c *Cluster) dump(ctx context.Context, e *Engine, name, out string, info *database.BackupInfo) (extras, error) {
+// dump hands the tables of the database name to sink as they are at one
+// moment, and says what the database holds at that moment: commits wait while
+// both transactions begin, some hundredths of a second. dir is where sink
+// writes.
+func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *database.BackupInfo, sink func(write func(io.Writer) error) error) (extras, error) {
 	var more extras
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	doing := "dump database " + name
 	err := c.with(ctx, "", doing, func(conn *sql.Conn) error {
 		l, err := e.readOn(ctx, c, conn, name)
@@ -95,19 +154,23 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, out string, info *d
 			return err
 		}
 		return c.with(ctx, name, doing, func(counting *sql.Conn) error {
-			ended, err := c.beginTogether(ctx, conn, counting, name, out, info)
+			ended, err := c.beginTogether(ctx, conn, counting, name, info, func() error {
+				return sink(func(w io.Writer) error { return c.dumpTo(ctx, name, dir, w) })
+			})
 			if err != nil {
 				return err
 			}
 			in, err := inspect(ctx, counting, name, true)
+			if err == nil {
+				info.Rows, info.Schema = in.Rows, in.Schema
+				more, err = readExtras(ctx, counting, name)
+				more.Objects = append(more.Objects, l.Parked...)
+			}
 			if err != nil {
-				return errors.Join(<-ended, err)
+				cancel()
+				<-ended // its end says nothing new
+				return err
 			}
-			info.Rows, info.Schema = in.Rows, in.Schema
-			if more, err = readExtras(ctx, counting, name); err != nil {
-				return errors.Join(<-ended, err)
-			}
-			more.Objects = append(more.Objects, l.Parked...)
 			return <-ended
 		})
 	})
@@ -131,7 +194,7 @@ func readExtras(ctx context.Context, conn *sql.Conn, name string) (x extras, err
 
 // beginTogether starts a dump and a transaction that see the same moment. The
 // answer of the dump comes over the channel, which the caller must read.
-func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, name, out string, info *database.BackupInfo) (<-chan error, error) {
+func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, name string, info *database.BackupInfo, dump func() error) (<-chan error, error) {
 	c.stage.Lock()
 	defer c.stage.Unlock()
 	before, err := column(ctx, conn, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?", dumper)
@@ -146,7 +209,7 @@ func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, n
 	}
 	info.TakenAt = time.Now().UTC()
 	ended := make(chan error, 1)
-	go func() { ended <- c.dumpFile(ctx, name, out) }() // read by the caller, or below
+	go func() { ended <- dump() }() // read by the caller, or below
 	early, err := c.dumping(ctx, conn, name, before, ended)
 	if err := errors.Join(err, endStage(ctx, conn)); err != nil {
 		if early == nil {
@@ -199,6 +262,7 @@ func (c *Cluster) dumping(ctx context.Context, conn *sql.Conn, name string, befo
 func (c *Cluster) dumpArgs(ctx context.Context, name string) ([]string, error) {
 	args := []string{
 		"--single-transaction", "--quick", "--skip-triggers", "--no-tablespaces", "--hex-blob", "--skip-add-drop-table",
+		"--skip-add-locks", "--skip-disable-keys", // fewer round trips; InnoDB gains nothing by them
 		"--skip-comments", "--default-character-set=utf8mb4", "--max-allowed-packet=1G", "--net-buffer-length=1M",
 	}
 	err := c.with(ctx, "", "dump database "+name, func(conn *sql.Conn) error {
@@ -211,22 +275,14 @@ func (c *Cluster) dumpArgs(ctx context.Context, name string) ([]string, error) {
 	return append(args, name), err
 }
 
-func (c *Cluster) dumpFile(ctx context.Context, name, out string) (err error) {
+// dumpTo dumps the tables of the database name.
+func (c *Cluster) dumpTo(ctx context.Context, name, dir string, to io.Writer) error {
 	args, err := c.dumpArgs(ctx, name)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return ioError("write the dump", filepath.Dir(out), err)
-	}
-	defer func() { err = errors.Join(err, ioError("write the dump", filepath.Dir(out), f.Close())) }()
-	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return err
-	}
-	_, err = c.client(ctx, c.database(name, dumper), filepath.Dir(out), nil, z, "mariadb-dump", args...)
-	return errors.Join(err, ioError("write the dump", filepath.Dir(out), z.Close()))
+	_, err = c.client(ctx, c.database(name, dumper), dir, nil, to, "mariadb-dump", args...)
+	return err
 }
 
 var collationName = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
@@ -253,8 +309,12 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 	}
 	what := &content{collation: more.Collation, objects: more.Objects, info: bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "dump", Bytes: info.Bytes}}
 	return e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
-		f, err := os.Open(filepath.Join(dir, dumpFile))
-		if err != nil {
+		f, err := os.Open(filepath.Join(dir, plainFile))
+		if err == nil {
+			defer func() { _ = f.Close() }() // it was only read
+			return e.load(ctx, worker, f)
+		}
+		if f, err = os.Open(filepath.Join(dir, dumpFile)); err != nil {
 			return ioError("read the backup", dir, err)
 		}
 		defer func() { _ = f.Close() }() // it was only read
@@ -374,4 +434,30 @@ func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
+}
+
+// Accepts implements database.Versioned: a dump of a newer series may say
+// what an older one does not know.
+func (e *Engine) Accepts(ctx context.Context, b database.BackupInfo) error {
+	var have string
+	if err := e.home.with(ctx, "", "ask the version", func(conn *sql.Conn) error {
+		return conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&have)
+	}); err != nil {
+		return err
+	}
+	if newer(series(b.Version), series(have)) {
+		return bosman.Invalid("the backup was made by MariaDB %s, and %s runs here", series(b.Version), series(have)).
+			WithKept("nothing was touched").WithNext("upgrade MariaDB to " + series(b.Version) + " or newer")
+	}
+	return nil
+}
+
+// newer says whether the series a is above b: "11.4" above "10.11".
+func newer(a, b string) bool {
+	am, an, _ := strings.Cut(a, ".")
+	bm, bn, _ := strings.Cut(b, ".")
+	if integer(am) != integer(bm) {
+		return integer(am) > integer(bm)
+	}
+	return integer(an) > integer(bn)
 }

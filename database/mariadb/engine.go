@@ -26,6 +26,8 @@ var (
 	_ database.Engine          = (*Engine)(nil)
 	_ database.Checker         = (*Engine)(nil)
 	_ database.Refresher       = (*Engine)(nil)
+	_ database.Streamer        = (*Engine)(nil)
+	_ database.Versioned       = (*Engine)(nil)
 	_ database.ActivityCounter = (*Engine)(nil)
 )
 

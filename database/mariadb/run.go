@@ -10,14 +10,22 @@ import (
 	"syscall"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 )
 
 // runLocked runs a program that is to be killed when we die: Linux ties that
-// to the thread that started it, which must therefore live as long.
-func runLocked(cmd *exec.Cmd) error {
+// to the thread that started it, which must therefore live as long. low lets
+// it yield to all others.
+func runLocked(cmd *exec.Cmd, low bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if low {
+		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 19) // it is as right without
+	}
+	return cmd.Wait()
 }
 
 // client runs one of MariaDB's client programs as d's user; dir is where it
@@ -32,18 +40,36 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir string, std
 	// Our own death ends it too: what it works on is cleared by Recover.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var printed, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, &stderr
 	if stdout == nil {
-		cmd.Stdout = &printed
+		stdout = &printed
 	}
-	err = runLocked(cmd)
-	if err == nil {
+	out := &taken{to: stdout}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, &stderr
+	err = runLocked(cmd, database.IsLow(ctx))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case out.err != nil: // whoever takes it failed; the program only saw its output closed
+		return nil, ioError("write what "+name+" gives", dir, out.err)
+	case err == nil:
 		return printed.Bytes(), nil
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
 	return nil, c.clientError(ctx, name, d, dir, fmt.Errorf("%s: %w: %s", name, err, tail(stderr.Bytes(), 2000)))
+}
+
+// taken remembers why what a program prints could not be taken.
+type taken struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (t *taken) Write(b []byte) (int, error) {
+	n, err := t.to.Write(b)
+	if err != nil && t.err == nil {
+		t.err = err
+	}
+	return n, err
 }
 
 // clientError finds out why a client program failed.
