@@ -241,7 +241,7 @@ func (s *script) operation(method, batch string, call value) {
 			s.doubt("execute runs SQL that is not literal (line %d)", at)
 			return
 		}
-		s.sql(v.text, at-1)
+		s.sql(v.text, v.line-1)
 	case "bulk_insert", "get_bind", "get_context", "f", "drop_index", "drop_constraint", "create_table_comment", "drop_table_comment", "inline_literal":
 	default:
 		s.doubt("op.%s is not known (line %d)", method, at)

@@ -65,6 +65,7 @@ func (p *piecer) newline() {
 // body takes the lines of a heredoc.
 func (p *piecer) body(h heredoc) {
 	var b strings.Builder
+	b.WriteByte('\n') // it begins on the line after its mark
 	for p.pos < len(p.src) {
 		end := p.pos + upTo(p.src[p.pos:], "\n")
 		line := p.src[p.pos:end]

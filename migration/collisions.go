@@ -329,25 +329,23 @@ func holds(l *layer, n *Node) bool {
 // sameName: two changes write the same new migration differently, or one that
 // main has by another path.
 func (c *collector) sameName(sides []side) {
-	for i, a := range sides {
+	var first []side // of each change
+	for _, a := range sides {
+		if n := len(first); n > 0 && first[n-1].layer == a.layer { // sides come change by change
+			c.stuck(a, fmt.Sprintf("%s has %s twice: in %s and %s", a.layer.called, a.node.ID, first[n-1].node.Path, a.node.Path), "give one of them another name")
+			continue
+		}
+		first = append(first, a)
+	}
+	for i, a := range first {
 		if m, inMain := c.base.nodes[a.node.key()]; inMain {
 			if m.Path != a.node.Path && !(union{c.base, a.layer}).hidden(m, c.base) {
-				c.add(Collision{
-					Change: a.layer.change, App: a.node.App, Stale: true,
-					Text: fmt.Sprintf("%s adds %s in %s, but main already has it in %s", a.layer.called, a.node.ID, a.node.Path, m.Path),
-					Fix:  "give it a name of its own",
-				})
+				c.stuck(a, fmt.Sprintf("%s adds %s in %s, but main already has it in %s", a.layer.called, a.node.ID, a.node.Path, m.Path), "give it a name of its own")
 			}
 			continue // of the same path: git finds these
 		}
-		for _, b := range sides[i+1:] {
-			switch {
-			case a.layer == b.layer:
-				c.add(Collision{
-					Change: a.layer.change, App: a.node.App, Stale: true,
-					Text: fmt.Sprintf("%s has %s twice: in %s and %s", a.layer.called, a.node.ID, a.node.Path, b.node.Path), Fix: "give one of them another name",
-				})
-			case a.node.Blob != b.node.Blob || a.node.Path != b.node.Path:
+		for _, b := range first[i+1:] {
+			if a.node.Blob != b.node.Blob || a.node.Path != b.node.Path {
 				c.both(a, b, fmt.Sprintf("%s and %s both add %s, with different content", a.layer.called, b.layer.called, a.node.ID), "rename it in one of them and let it follow the other")
 			}
 		}

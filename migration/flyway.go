@@ -35,7 +35,6 @@ var flyway = tool{
 		twice:  "Flyway refuses to run with two of one version",
 		older:  "Flyway refuses to run what is older than what it ran (outOfOrder)",
 		edited: "Flyway refuses to run when the checksum of what it ran has changed",
-		rename: "rename it to V{next}__…",
 	},
 }
 

@@ -36,9 +36,8 @@ var golangMigrate = tool{
 		return []Node{n}
 	},
 	rule: rule{
-		twice:  "golang-migrate refuses to run with two of one version",
-		older:  "golang-migrate passes over what is older than what it ran: it would never be run",
-		rename: "rename it to {next}_… (up and down)",
+		twice: "golang-migrate refuses to run with two of one version",
+		older: "golang-migrate passes over what is older than what it ran: it would never be run",
 	},
 }
 

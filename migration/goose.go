@@ -32,9 +32,8 @@ var goose = tool{
 		return []Node{n}
 	},
 	rule: rule{
-		twice:  "goose refuses to run with two of one version",
-		older:  "goose refuses to run what is older than what it ran (-allow-missing)",
-		rename: "rename it to {next}_… (goose fix numbers timestamps)",
+		twice: "goose refuses to run with two of one version",
+		older: "goose refuses to run what is older than what it ran (-allow-missing)",
 	},
 }
 

@@ -32,7 +32,7 @@ var laravel = tool{
 		n.put(s)
 		return []Node{n}
 	},
-	rule: rule{tables: true, rename: "give it a newer time (git mv {old} {next}_…)"},
+	rule: rule{tables: true},
 }
 
 var laravelFile = regexp.MustCompile(`^([0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{6})_[^/]*\.php$`)

@@ -2,6 +2,7 @@ package migration
 
 import (
 	"fmt"
+	"path"
 	"sort"
 	"strings"
 )
@@ -62,25 +63,41 @@ func (s *space) see(n *Node) {
 	}
 }
 
-// renamed is what to do so that n gets a free version.
+// renamed is the command that gives n a free version.
 func (s *space) renamed(n *Node) string {
-	next := "a newer version"
-	if s.newest != nil && n.version != nil {
-		next = s.newest.version.after(s.newest.Number)
-		if strings.Contains(n.Number, "_") && len(n.Number) > 10 || len(n.Number) == 14 { // a time
-			next = "<now>"
-		}
+	if n.Number == "" || s.newest == nil {
+		return s.rule.rename
 	}
-	return strings.NewReplacer("{next}", next, "{old}", n.shown()).Replace(s.rule.rename)
+	next := s.newest.version.after(s.newest.Number)
+	switch { // times, of which now is always free
+	case len(n.Number) == len("20060102150405") && !strings.ContainsAny(n.Number, "._"):
+		next = "$(date -u +%Y%m%d%H%M%S)"
+	case n.Tool == laravel.name:
+		next = "$(date -u +%Y_%m_%d_%H%M%S)"
+	}
+	from := n.Path
+	if n.Tool == prisma.name {
+		from = path.Dir(from) // the folder bears the name
+	}
+	to := path.Join(path.Dir(from), strings.Replace(path.Base(from), n.Number, next, 1))
+	command := "git mv " + from + " " + to
+	if n.Tool == golangMigrate.name && strings.Contains(from, ".up.") {
+		command += " && git mv " + strings.Replace(from, ".up.", ".down.", 1) + " " + strings.Replace(to, ".up.", ".down.", 1)
+	}
+	return "run " + command + s.rule.rename
 }
 
 func (c *collector) space(s *space) {
-	for i, a := range s.sides {
+	var fresh []side
+	for _, a := range s.sides {
 		c.againstMain(s, a)
-		for _, b := range s.sides[i+1:] {
-			if !holds(a.layer, b.node) && !holds(b.layer, a.node) {
-				c.twoLines(s, a, b)
-			} else if a.layer == b.layer && a.node != b.node {
+		if a.node.version != nil && !c.inMain(a) {
+			fresh = append(fresh, a)
+		}
+	}
+	for i, a := range fresh {
+		for _, b := range fresh[i+1:] {
+			if a.layer == b.layer || !holds(a.layer, b.node) && !holds(b.layer, a.node) {
 				c.twoLines(s, a, b)
 			}
 		}
@@ -145,11 +162,8 @@ func (c *collector) againstMain(s *space, a side) {
 
 // twoLines compares migrations of two changes, or two of one.
 func (c *collector) twoLines(s *space, a, b side) {
-	if a.node.version == nil || b.node.version == nil || a.node.key() == b.node.key() {
+	if a.node.key() == b.node.key() {
 		return // by name: sameName tells
-	}
-	if c.inMain(a) || c.inMain(b) {
-		return
 	}
 	order := a.node.version.compare(b.node.version)
 	if a.layer == b.layer {

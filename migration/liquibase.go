@@ -247,7 +247,7 @@ func (l *changelog) formatted(text string) {
 		line++
 		if m := changesetLine.FindStringSubmatch(row); m != nil {
 			flush()
-			author, id, begun = m[1], m[2], line
+			author, id, begun = m[1], m[2], line-1
 		}
 		all.WriteString(row + "\n")
 		if !rollbackLine.MatchString(row) {

@@ -23,21 +23,38 @@ type script struct {
 	creates  []string // tables it makes
 	touches  []string // tables it makes, changes or fills
 	unknown  []string
+
+	renamed map[string]string // of the SQL now judged: new name of a table → old
+	made    map[string]int    // name → the last statement that makes something of that name
 }
 
+// What a hostile file may make us keep.
+const (
+	maxFindings = 1000
+	maxTables   = 5000
+)
+
 func (s *script) say(line int, kind bosman.DangerKind, table, format string, args ...any) {
+	if len(s.findings) >= maxFindings {
+		s.doubt("there is more than can be judged")
+		return
+	}
 	s.findings = append(s.findings, finding{line, kind, table, fmt.Sprintf(format, args...)})
 }
 
 func (s *script) touch(table string) {
-	if table != "" && !slices.Contains(s.touches, table) {
-		s.touches = append(s.touches, table)
+	if table == "" || slices.Contains(s.touches, table) {
+		return
 	}
+	if len(s.touches) >= maxTables {
+		s.doubt("there are more tables than can be judged")
+		return
+	}
+	s.touches = append(s.touches, table)
 }
 
 func (s *script) create(table string) {
-	if table != "" {
-		s.touch(table)
+	if s.touch(table); table != "" && len(s.creates) < maxTables {
 		s.creates = append(s.creates, table)
 	}
 }
@@ -82,8 +99,22 @@ func (s *script) sql(text string, line int) {
 		return
 	}
 	all := statements(text)
+	s.renamed, s.made = map[string]string{}, map[string]int{}
 	for i, st := range all {
-		s.statement(st, all[i+1:], line)
+		c := &cursor{words: st}
+		switch {
+		case c.take("ALTER", "TABLE"):
+			if from := c.name(); c.take("RENAME", "TO") {
+				s.renamed[c.name()] = from
+			}
+		case c.take("CREATE"):
+			for _, w := range st[1:min(len(st), 12)] {
+				s.made[fold(w)] = i
+			}
+		}
+	}
+	for i, st := range all {
+		s.statement(st, i, line)
 	}
 }
 
@@ -92,8 +123,8 @@ const (
 	asksFor  = "the old code still asks for it"
 )
 
-// statement judges one statement; later are those after it.
-func (s *script) statement(st statement, later []statement, line int) {
+// statement judges one statement, the n-th.
+func (s *script) statement(st statement, n, line int) {
 	c := &cursor{words: st}
 	at := line + st[0].line
 	for _, w := range st {
@@ -109,7 +140,7 @@ func (s *script) statement(st statement, later []statement, line int) {
 	case c.take("ALTER"):
 		s.alterWhat(c, st, at)
 	case c.take("DROP"):
-		s.drop(c, st, later, at)
+		s.drop(c, st, n, at)
 	case c.take("RENAME", "TABLE"):
 		t := c.name()
 		s.touch(t)
@@ -225,7 +256,7 @@ func (s *script) createWhat(c *cursor, st statement, at int) {
 	}
 }
 
-func (s *script) drop(c *cursor, st statement, later []statement, at int) {
+func (s *script) drop(c *cursor, st statement, n, at int) {
 	what := c.any("TABLE", "SCHEMA", "DATABASE", "VIEW", "INDEX", "SEQUENCE", "TYPE", "DOMAIN", "FUNCTION", "PROCEDURE", "TRIGGER", "MATERIALIZED", "EXTENSION")
 	if what == "MATERIALIZED" {
 		c.any("VIEW")
@@ -239,7 +270,7 @@ func (s *script) drop(c *cursor, st statement, later []statement, at int) {
 			one := &cursor{words: part}
 			t := one.name()
 			s.touch(t)
-			if s.rebuilt(t, later) {
+			if from, ok := s.renamed[t]; ok && slices.Contains(s.creates, from) { // the way of SQLite
 				s.say(at, bosman.Unknown, "", "builds %s anew; look whether columns are lost", t)
 				continue
 			}
@@ -249,10 +280,8 @@ func (s *script) drop(c *cursor, st statement, later []statement, at int) {
 		s.say(at, bosman.Destructive, "", "drops the %s %s with all that is in it", strings.ToLower(what), c.name())
 	case "VIEW", "FUNCTION", "PROCEDURE", "SEQUENCE", "TYPE", "DOMAIN", "EXTENSION":
 		name := c.name()
-		for _, l := range later { // dropped to be made anew
-			if again := (&cursor{words: l}); again.take("CREATE") && l.has(what) && slices.ContainsFunc(l, func(w word) bool { return fold(w) == name }) {
-				return
-			}
+		if s.made[name] > n { // dropped to be made anew
+			return
 		}
 		s.say(at, bosman.Breaking, "", "drops the %s %s: the old code may ask for it", strings.ToLower(what), name)
 	case "INDEX":
@@ -267,21 +296,6 @@ func (s *script) drop(c *cursor, st statement, later []statement, at int) {
 			s.doubt("what is dropped cannot be read (line %d)", at)
 		}
 	}
-}
-
-// rebuilt says whether a table that is dropped is replaced by one made just
-// before: the way of SQLite.
-func (s *script) rebuilt(table string, later []statement) bool {
-	for _, l := range later {
-		c := &cursor{words: l}
-		if !c.take("ALTER", "TABLE") {
-			continue
-		}
-		if from := c.name(); slices.Contains(s.creates, from) && c.take("RENAME", "TO") && c.name() == table {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *script) alterWhat(c *cursor, st statement, at int) {

@@ -40,7 +40,8 @@ type rule struct {
 	// tables: those that change the same table collide, whatever their
 	// versions.
 	tables bool
-	// rename is how a file gets another version: "{next}" is the next free one.
+	// rename is what is to be done besides giving a file another version; of
+	// what has no versions, all that is to be done.
 	rename string
 }
 

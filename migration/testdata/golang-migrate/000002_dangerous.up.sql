@@ -1,0 +1,5 @@
+BEGIN;
+ALTER TABLE users ADD COLUMN mood text;
+ALTER TABLE users DROP COLUMN IF EXISTS legacy;
+DELETE FROM sessions;
+COMMIT;

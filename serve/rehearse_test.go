@@ -1,0 +1,171 @@
+package serve
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/deploy"
+	"github.com/bosman-cd/bosman/internal/need"
+)
+
+// What a real migration tool does, in a few lines: it runs what it has not run.
+const migrateSh = `set -e
+run() { /usr/bin/psql -qXAt -v ON_ERROR_STOP=1 "$DATABASE_URL" "$@"; }
+run -c 'CREATE TABLE IF NOT EXISTS ran (name text PRIMARY KEY)'
+for f in db/migrations/*.sql; do
+  name=$(basename "$f")
+  [ -z "$(run -c "SELECT 1 FROM ran WHERE name = '$name'")" ] || continue
+  { sed '/+goose Down/,$d' "$f"; echo "INSERT INTO ran VALUES ('$name');"; } | run -1
+  echo "ran $name"
+done
+`
+
+func gooseFile(up string) string { return "-- +goose Up\n" + up + "\n-- +goose Down\nSELECT 1;\n" }
+
+// rehearsed waits for the rehearsal of a change's newest release.
+func (w *world) rehearsed(ref string) bosman.Rehearsal {
+	w.t.Helper()
+	var r bosman.Rehearsal
+	w.until(ref+" is rehearsed", 60*time.Second, func() bool {
+		var err error
+		r, err = w.s.helm.Rehearsal(w.t.Context(), bosman.System(), "tiny", ref)
+		return err == nil && r.State != bosman.RehearsalRunning
+	})
+	return r
+}
+
+func (w *world) change(ref string) bosman.Change {
+	w.t.Helper()
+	c, err := w.s.helm.FindChange(w.t.Context(), bosman.System(), "tiny", ref)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func TestRehearsals(t *testing.T) {
+	need.File(t, "/usr/lib/postgresql", "postgresql")
+	need.File(t, "/usr/bin/psql", "postgresql-client")
+	need.Slow(t, "a whole Bosman with PostgreSQL")
+	w := newWorld(t, "postgres")
+	ctx := t.Context()
+	if err := os.MkdirAll(filepath.Join(w.work, "db/migrations"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.write("migrate.sh", migrateSh)
+	w.write("bosman.yaml", strings.NewReplacer("DATABASE", "postgres", `"echo migrated"`, "sh migrate.sh").Replace(tinyManifest))
+	w.write("db/migrations/00001_start.sql", gooseFile("CREATE TABLE person (id int PRIMARY KEY, name text);\nINSERT INTO person SELECT g, 'Zofia' FROM generate_series(1, 1000) g;"))
+	w.commit("migrations")
+	w.push("anna", "main")
+	w.staging(1)
+
+	branch := func(name, file, up string) string {
+		w.git(w.work, "checkout", "-q", "-b", name, "main")
+		if file != "" {
+			w.write("db/migrations/"+file, gooseFile(up))
+		}
+		w.write(name+".txt", name+"\n")
+		w.commit(name)
+		return w.push("piotr", name)
+	}
+	branch("born", "00002_born.sql", "ALTER TABLE person ADD COLUMN born date;")
+	out := branch("nameless", "00002_nameless.sql", "ALTER TABLE person DROP COLUMN name;\nSELECT pg_sleep(0.1);")
+	if want := "c1 (00002_born) and c2 (00002_nameless) both take number 00002 of db/migrations"; !strings.Contains(out, want) {
+		t.Errorf("the push does not say %q:\n%s", want, out)
+	}
+	branch("broken", "00003_broken.sql", "ALTER TABLE nowhere ADD COLUMN x int;")
+
+	r := w.rehearsed("born")
+	if r.State != bosman.RehearsalPassed || r.Destructive || r.Schema != "column public.person.born added" || r.Copy.From != "staging" || r.Copy.Release != 1 ||
+		r.Sessions == 0 || len(r.Dangers) != 0 || r.Took <= 0 {
+		t.Errorf("born: %+v", r)
+	}
+	if len(r.Statements) != 2 || !strings.HasPrefix(r.Statements[1].SQL, "ALTER TABLE person ADD COLUMN born") {
+		t.Errorf("born ran %+v", r.Statements)
+	}
+	r = w.rehearsed("nameless")
+	if r.State != bosman.RehearsalPassed || !r.Destructive || r.Schema != "column public.person.name dropped" || len(r.Dangers) != 1 || r.Dangers[0].Kind != bosman.Destructive {
+		t.Errorf("nameless: %+v", r)
+	}
+	if len(r.Locks) != 1 || r.Locks[0].Table != "public.person" || r.Locks[0].Stops != "reads and writes" || r.Locks[0].For < 90*time.Millisecond {
+		t.Errorf("nameless locked %+v", r.Locks)
+	}
+	r = w.rehearsed("broken")
+	if r.State != bosman.RehearsalFailed || !strings.Contains(r.Reason, `relation "nowhere" does not exist`) || r.Schema != "" {
+		t.Errorf("broken: %+v", r)
+	}
+	w.until("the change says so", 20*time.Second, func() bool {
+		return strings.Contains(strings.Join(w.change("broken").Hazards, "\n"), "migration fails on a copy of staging's data: ")
+	})
+
+	// When one of two is merged, the other is blocked until it is mended.
+	anna := bosman.Actor{Person: "anna", From: "test"}
+	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "born"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the other is blocked", 20*time.Second, func() bool { return w.change("nameless").Blocked != "" })
+	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "nameless"); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "main already has 00002_born there") {
+		t.Errorf("merging the blocked one: %v", err)
+	}
+	w.git(w.work, "checkout", "-q", "nameless")
+	w.git(w.work, "merge", "-q", "-m", "merge main", "born")
+	w.git(w.work, "mv", "db/migrations/00002_nameless.sql", "db/migrations/00004_nameless.sql")
+	w.commit("renumbered")
+	w.push("piotr", "nameless")
+	if c := w.change("nameless"); c.Blocked != "" {
+		t.Errorf("it is mended, but blocked: %s", c.Blocked)
+	}
+	i, err := w.s.store.Instance(ctx, "tiny", "staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := w.s.databases.keeper(ctx, bosman.Instance{App: "tiny", Kind: bosman.KindTesting}, "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = w.rehearsed("nameless")
+	if !strings.Contains(r.Schema, "person.name dropped") {
+		t.Errorf("the renumbered one: %+v", r)
+	}
+	w.until("no copy is left", 20*time.Second, func() bool {
+		_, err := k.Engine.Find(ctx, database.TagRehearsal)
+		return bosman.KindOf(err) == bosman.KindNotFound
+	})
+
+	// What never comes to its database is said to, and does not migrate live.
+	w.git(w.work, "checkout", "-q", "main")
+	w.git(w.work, "merge", "-q", "--ff-only", "born")
+	w.write("bosman.yaml", strings.NewReplacer("DATABASE", "postgres", `"echo migrated"`, "echo done").Replace(tinyManifest))
+	branch("elsewhere", "00005_more.sql", "CREATE TABLE more (x int);")
+	r = w.rehearsed("elsewhere")
+	if !r.Elsewhere() {
+		t.Errorf("elsewhere: %+v", r)
+	}
+	live := deploy.Launch{Instance: bosman.Instance{App: "tiny", Name: "live", Kind: bosman.KindLive, Database: i.Database}, Release: r.Release, Part: deploy.PartWeb}
+	if err := w.s.databases.Guard(ctx, live); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "never came to the database") {
+		t.Errorf("live with what went elsewhere: %v", err)
+	}
+	if err := w.s.helm.AcceptRehearsal(ctx, bosman.Actor{Person: "anna"}, "tiny", "elsewhere", "I know"); bosman.KindOf(err) != bosman.KindForbidden {
+		t.Errorf("a tester lets it pass: %v", err)
+	}
+	if err := w.s.helm.AcceptRehearsal(ctx, bosman.System(), "tiny", "elsewhere", "it migrates nothing"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.s.databases.Guard(ctx, live); err != nil {
+		t.Errorf("let pass: %v", err)
+	}
+
+	// Going back over what drops a column is not for the code alone.
+	step, err := w.s.helm.SchemaStep(ctx, "tiny", 1, w.rehearsed("nameless").Release)
+	if err != nil || !strings.Contains(step.Against(), "person.name dropped") || len(step.Migrations) != 2 {
+		t.Errorf("the step %+v: %q, %v", step, step.Against(), err)
+	}
+	if err := w.s.databases.Guard(ctx, deploy.Launch{Instance: live.Instance, Release: step.To, Part: deploy.PartWeb}); err != nil {
+		t.Errorf("live with what came to its database: %v", err)
+	}
+}
