@@ -189,7 +189,7 @@ func (k *Keeper) Backup(ctx context.Context) (Status, error) {
 	if err != nil {
 		was = Status{}
 	}
-	now, err := k.backup(ctx)
+	now, err := k.backup(ctx, was)
 	if ctx.Err() != nil {
 		return was, ctx.Err()
 	}
@@ -200,7 +200,7 @@ func (k *Keeper) Backup(ctx context.Context) (Status, error) {
 	return now, k.note(now)
 }
 
-func (k *Keeper) backup(ctx context.Context) (s Status, err error) {
+func (k *Keeper) backup(ctx context.Context, was Status) (s Status, err error) {
 	begun := time.Now()
 	v, err := k.Vault(ctx)
 	if err != nil {
@@ -211,7 +211,7 @@ func (k *Keeper) backup(ctx context.Context) (s Status, err error) {
 		return s, bosman.Unavailable("the state cannot be gathered").Because(err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	site, err := k.site(ctx, v)
+	site, err := k.site(ctx, v, was.Name != "" && was.Target == k.Home)
 	if err != nil {
 		return s, err
 	}
@@ -259,7 +259,8 @@ func (k *Keeper) backup(ctx context.Context) (s Status, err error) {
 
 // site is the name of this installation, made at the first backup. A target
 // that belongs to another is refused: each would remove what the other needs.
-func (k *Keeper) site(ctx context.Context, v *vault.Store) (string, error) {
+// So is one that was used and is empty now: perhaps its disk is not mounted.
+func (k *Keeper) site(ctx context.Context, v *vault.Store, used bool) (string, error) {
 	file := filepath.Join(k.Data, SiteFile)
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -270,6 +271,12 @@ func (k *Keeper) site(ctx context.Context, v *vault.Store) (string, error) {
 		return "", bosman.Unavailable("the name of this installation cannot be read or kept").Because(err)
 	}
 	site := strings.TrimSpace(string(b))
+	if used {
+		if _, err := v.Stat(ctx, siteName); bosman.KindOf(err) == bosman.KindNotFound {
+			return "", bosman.Unavailable("the backup target %s is empty, but Bosman has backed up to it", v.Target()).WithKept("nothing was written there").
+				WithNext("see whether its disk is mounted; if it was emptied on purpose, remove " + k.path("status.json"))
+		}
+	}
 	return site, checkSite(ctx, v, site)
 }
 

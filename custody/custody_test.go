@@ -447,3 +447,37 @@ func TestHostileArchive(t *testing.T) {
 	}
 	pr.CloseWithError(errors.New("read enough"))
 }
+
+// TestTargetGone: a disk that is not mounted is not taken for an empty target.
+func TestTargetGone(t *testing.T) {
+	s := newSite(t)
+	s.backup()
+	away := s.target + ".away"
+	if err := os.Rename(s.target, away); err != nil {
+		t.Fatal(err)
+	}
+	fails := func(text string) {
+		t.Helper()
+		_, err := s.Backup(t.Context())
+		if bosman.KindOf(err) != bosman.KindUnavailable || !strings.Contains(err.Error(), text) {
+			t.Fatalf("%v", err)
+		}
+		if st, err := ReadStatus(s.data); err != nil || st.FailedAt.IsZero() || st.Name == "" {
+			t.Fatalf("%+v, %v", st, err)
+		}
+	}
+	fails("cannot be used")
+	if err := os.Mkdir(s.target, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fails("is empty")
+	if left, err := os.ReadDir(s.target); err != nil || len(left) > 0 {
+		t.Fatalf("written to what is not the target: %v, %v", left, err)
+	}
+	if err := errors.Join(os.Remove(s.target), os.Rename(away, s.target)); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.backup(); !st.FailedAt.IsZero() {
+		t.Fatalf("%+v", st)
+	}
+}

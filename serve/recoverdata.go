@@ -12,6 +12,7 @@ import (
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/internal/faults"
+	"github.com/bosman-cd/bosman/store"
 	"github.com/bosman-cd/bosman/vault"
 )
 
@@ -41,6 +42,41 @@ func (r *recovery) bringData(ctx context.Context, own *vault.Keys) (err error) {
 		}
 		if err := r.step("data/"+i.App+"/"+i.Name, "", func() error { return r.bringInstance(ctx, i) }); err != nil {
 			return err
+		}
+	}
+	return r.countNewer(ctx)
+}
+
+// countNewer says which backups no row is known of: those made after the
+// state was.
+func (r *recovery) countNewer(ctx context.Context) error {
+	apps, err := r.store.Apps(ctx)
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		rows, err := r.store.Backups(ctx, app.Name, "", 0)
+		if err != nil {
+			return err
+		}
+		known := map[string]bool{}
+		for _, b := range rows {
+			known[b.Name] = true
+		}
+		names, err := database.Stored(ctx, sealed{r.vault}, app.Name)
+		if err != nil {
+			return err
+		}
+		newer := 0
+		for _, n := range names {
+			if !known[n] {
+				newer++
+			}
+		}
+		if newer > 0 {
+			if err := r.say("%d backups of %s are newer than the state; take them up when Bosman runs: bosman backup import --app %s", newer, app.Name, app.Name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -110,10 +146,41 @@ func (r *recovery) bringInstance(ctx context.Context, i bosman.Instance) error {
 	if err == nil && len(m.Data) == 0 && k.Engine == nil {
 		return r.say("✓ %s has no data of its own; it serves %s", who, bosman.Ref(bosman.LetterRelease, i.Release))
 	}
+	if i.Kind == bosman.KindStaging {
+		return r.beginAgain(ctx, i)
+	}
 	if err := r.lose("%s: there is no backup to restore it from; it is empty", who); err != nil {
 		return err
 	}
 	return r.store.SaveInstance(ctx, emptied(i))
+}
+
+// beginAgain lets serve deploy to a staging that has no backup, as it would
+// the first time.
+func (r *recovery) beginAgain(ctx context.Context, i bosman.Instance) error {
+	was := i.Release
+	if _, err := r.releases.Load(i.App, was); err != nil {
+		if err := r.lose("%s of %s: neither a backup nor its release is there; it is empty until main is built again", i.Name, i.App); err != nil {
+			return err
+		}
+		return r.store.SaveInstance(ctx, emptied(i))
+	}
+	if err := r.lose("%s of %s: there is no backup to restore it from; it begins with an empty database when Bosman starts", i.Name, i.App); err != nil {
+		return err
+	}
+	return r.store.InTx(ctx, func(s *store.Store) error {
+		n, err := s.Next(ctx, i.App, bosman.LetterOperation)
+		if err != nil {
+			return err
+		}
+		if err := s.SaveInstance(ctx, emptied(i)); err != nil {
+			return err
+		}
+		return s.SaveOperation(ctx, bosman.Operation{
+			App: i.App, Number: n, Instance: i.Name, Plan: bosman.PlanDeploy, Release: was, State: bosman.OpQueued, Auto: true,
+			By: bosman.System().Person, Why: "its data was lost with the server", CreatedAt: time.Now().UTC(),
+		})
+	})
 }
 
 // restore restores an instance from one backup, and makes its row agree.

@@ -204,3 +204,33 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// TestTargetTakenOff: a folder that is away for a while is used again, and
+// nothing holds on to it meanwhile.
+func TestTargetTakenOff(t *testing.T) {
+	w := folderWorld(t)
+	s := w.store(t, newKeys(t))
+	if _, err := s.Put(t.Context(), "k1", give([]byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(w.target, w.target+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "k2", give(nil)); bosman.KindOf(err) != bosman.KindUnavailable {
+		t.Errorf("put: %v", err)
+	}
+	if _, err := read(t, s, "k1"); bosman.KindOf(err) != bosman.KindUnavailable {
+		t.Errorf("get: %v", err)
+	}
+	for _, err := range s.List(t.Context(), "") {
+		if bosman.KindOf(err) != bosman.KindUnavailable {
+			t.Errorf("list: %v", err)
+		}
+	}
+	if err := os.Rename(w.target+".away", w.target); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, s, "k1"); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -20,8 +20,12 @@ import (
 )
 
 // folder keeps objects as files. Nothing outside of it is touched, whatever
-// links somebody put there.
-type folder struct{ root *os.Root }
+// links somebody put there. It is opened for each piece of work: a disk can be
+// taken off and mounted again between them.
+type folder struct{ dir string }
+
+// opened is the folder while it is worked in.
+type opened struct{ *os.Root }
 
 // making marks files that are not finished.
 const making = ".making-"
@@ -31,28 +35,72 @@ func openFolder(dir string) (*folder, error) {
 		return nil, bosman.Unavailable("the backup target %s is not there and cannot be made", dir).Because(err).
 			WithNext("see that its disk is mounted, then make the folder")
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, bosman.Unavailable("the backup target %s cannot be used", dir).Because(err).WithNext("name a folder that Bosman may write to")
-	}
-	return &folder{root}, nil
+	f := &folder{dir}
+	return f, f.in(func(opened) error { return nil })
 }
 
-func (f *folder) close() error { return f.root.Close() }
+func (f *folder) close() error { return nil }
 
-func (f *folder) put(ctx context.Context, name string, r io.Reader) (err error) {
+// in works in the folder.
+func (f *folder) in(work func(opened) error) error {
+	root, err := os.OpenRoot(f.dir)
+	if err != nil {
+		return bosman.Unavailable("the backup target %s cannot be used", f.dir).Because(err).WithNext("see that its disk is mounted and Bosman may write there")
+	}
+	return errors.Join(work(opened{root}), root.Close())
+}
+
+func (f *folder) put(ctx context.Context, name string, r io.Reader) error {
+	return f.in(func(root opened) error { return root.put(ctx, name, r) })
+}
+
+func (f *folder) get(_ context.Context, name string) (in io.ReadCloser, err error) {
+	err = f.in(func(root opened) error { in, err = root.get(name); return err })
+	return in, err
+}
+
+func (f *folder) stat(_ context.Context, name string) (o object, err error) {
+	err = f.in(func(root opened) error { o, err = root.stat(name); return err })
+	return o, err
+}
+
+func (f *folder) remove(_ context.Context, name string) error {
+	return f.in(func(root opened) error { return root.remove(name) })
+}
+
+func (f *folder) sweep(ctx context.Context, before time.Time) error {
+	return f.in(func(root opened) error { return root.sweep(ctx, before) })
+}
+
+func (f *folder) list(ctx context.Context, prefix string) iter.Seq2[object, error] {
+	return func(yield func(object, error) bool) {
+		var all []object
+		err := f.in(func(root opened) (err error) { all, err = root.walk(ctx, prefix); return err })
+		if err != nil {
+			yield(object{}, err)
+			return
+		}
+		for _, o := range all {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (f opened) put(ctx context.Context, name string, r io.Reader) (err error) {
 	dir := path.Dir(name)
 	if err := f.mkdirs(dir); err != nil {
 		return err
 	}
 	tmp := path.Join(dir, making+strings.ToLower(rand.Text()))
-	out, err := f.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := f.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			if rerr := f.root.Remove(tmp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			if rerr := f.Remove(tmp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 				err = errors.Join(err, rerr)
 			}
 		}
@@ -80,35 +128,35 @@ func (f *folder) put(ctx context.Context, name string, r io.Reader) (err error) 
 }
 
 // publish gives a finished file its name, which nothing may have.
-func (f *folder) publish(tmp, name string) error {
-	err := f.root.Link(tmp, name)
+func (f opened) publish(tmp, name string) error {
+	err := f.Link(tmp, name)
 	if err == nil {
 		if err := faults.Point("vault.folder.linked"); err != nil {
 			return err
 		}
-		return f.root.Remove(tmp)
+		return f.Remove(tmp)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return fs.ErrExist
 	}
 	// The file system knows no hard links.
-	if _, serr := f.root.Lstat(name); !errors.Is(serr, fs.ErrNotExist) {
+	if _, serr := f.Lstat(name); !errors.Is(serr, fs.ErrNotExist) {
 		return errors.Join(fs.ErrExist, serr)
 	}
-	return f.root.Rename(tmp, name)
+	return f.Rename(tmp, name)
 }
 
 // mkdirs makes the folders of an object and syncs where they were made.
-func (f *folder) mkdirs(dir string) error {
+func (f opened) mkdirs(dir string) error {
 	if dir == "." {
 		return nil
 	}
-	err := f.root.Mkdir(dir, 0o700)
+	err := f.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := f.mkdirs(path.Dir(dir)); err != nil {
 			return err
 		}
-		err = f.root.Mkdir(dir, 0o700)
+		err = f.Mkdir(dir, 0o700)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -119,8 +167,8 @@ func (f *folder) mkdirs(dir string) error {
 	return f.sync(path.Dir(dir))
 }
 
-func (f *folder) sync(dir string) error {
-	d, err := f.root.Open(dir)
+func (f opened) sync(dir string) error {
+	d, err := f.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -131,8 +179,8 @@ func (f *folder) sync(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-func (f *folder) get(_ context.Context, name string) (io.ReadCloser, error) {
-	in, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func (f opened) get(name string) (io.ReadCloser, error) {
+	in, err := f.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +190,8 @@ func (f *folder) get(_ context.Context, name string) (io.ReadCloser, error) {
 	return in, nil
 }
 
-func (f *folder) stat(_ context.Context, name string) (object, error) {
-	info, err := f.root.Lstat(name)
+func (f opened) stat(name string) (object, error) {
+	info, err := f.Lstat(name)
 	if errors.Is(err, syscall.ENOTDIR) {
 		err = fs.ErrNotExist
 	}
@@ -153,25 +201,10 @@ func (f *folder) stat(_ context.Context, name string) (object, error) {
 	return object{name: name, size: info.Size(), at: info.ModTime().UTC()}, nil
 }
 
-func (f *folder) list(ctx context.Context, prefix string) iter.Seq2[object, error] {
-	return func(yield func(object, error) bool) {
-		all, err := f.walk(ctx, prefix)
-		if err != nil {
-			yield(object{}, err)
-			return
-		}
-		for _, o := range all {
-			if !yield(o, nil) {
-				return
-			}
-		}
-	}
-}
-
 // walk gives the finished files, sorted as S3 sorts: by the whole name.
-func (f *folder) walk(ctx context.Context, prefix string) (all []object, err error) {
+func (f opened) walk(ctx context.Context, prefix string) (all []object, err error) {
 	start := path.Dir(prefix + "x")
-	err = fs.WalkDir(f.root.FS(), start, func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(f.FS(), start, func(name string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // none yet, or removed meanwhile
 		}
@@ -196,8 +229,8 @@ func (f *folder) walk(ctx context.Context, prefix string) (all []object, err err
 }
 
 // remove also takes away the folders that become empty.
-func (f *folder) remove(_ context.Context, name string) error {
-	if err := f.root.Remove(name); err != nil {
+func (f opened) remove(name string) error {
+	if err := f.Remove(name); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			return nil
 		}
@@ -207,15 +240,15 @@ func (f *folder) remove(_ context.Context, name string) error {
 		return err
 	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if err := f.root.Remove(dir); err != nil {
+		if err := f.Remove(dir); err != nil {
 			return nil //nolint:nilerr // it holds other objects
 		}
 	}
 	return nil
 }
 
-func (f *folder) sweep(ctx context.Context, before time.Time) error {
-	return fs.WalkDir(f.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+func (f opened) sweep(ctx context.Context, before time.Time) error {
+	return fs.WalkDir(f.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -226,6 +259,6 @@ func (f *folder) sweep(ctx context.Context, before time.Time) error {
 		if err != nil || info.ModTime().After(before) {
 			return err
 		}
-		return f.root.Remove(filepath.FromSlash(name))
+		return f.Remove(filepath.FromSlash(name))
 	})
 }

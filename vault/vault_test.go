@@ -114,7 +114,7 @@ func rawNames(t *testing.T, w world) (names []string) {
 		names = append(names, o.name)
 	}
 	if f, ok := w.raw.(*folder); ok { // unfinished files too
-		err := filepath.Walk(f.root.Name(), func(p string, info os.FileInfo, err error) error {
+		err := filepath.Walk(f.dir, func(p string, info os.FileInfo, err error) error {
 			if err == nil && strings.HasPrefix(info.Name(), making) {
 				names = append(names, p)
 			}
