@@ -18,6 +18,8 @@ import (
 func TestSame(t *testing.T) {
 	d := bosman.Database{Engine: "postgres", Name: "rms__live", User: "rms__live", Password: "p/w@:x", Host: "/run/bosman/pg", Port: 5433}
 	file := bosman.Database{Engine: "sqlite", Name: "/data/db/live/db.sqlite3"}
+	maria := bosman.Database{Engine: "mariadb", Name: "rms__live", User: "rms__live", Password: "p/w@:x", Host: "/run/b/m", Port: 3306}
+	tcp := bosman.Database{Engine: "mariadb", Name: "rms__live", User: "rms__live", Password: "x", Host: "db.example.org", Port: 3306}
 	for _, c := range []struct {
 		d    bosman.Database
 		text string
@@ -40,6 +42,18 @@ func TestSame(t *testing.T) {
 		{file, `{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}`, false},
 		{file, "sqlite:////data/db/staging/db.sqlite3", false},
 		{bosman.Database{}, URL(d), false},
+		{maria, URL(maria), true},
+		{maria, "mysql2://rms__live:x@localhost/rms__live?socket=/run/b/m/mysqld.sock", true},
+		{maria, "mysql+pymysql://rms__live:x@/rms__live?unix_socket=/run/b/m/mysqld.sock", true},
+		{maria, "mysql://rms__live:x@127.0.0.1/rms__live?unix_socket=/run/b/m/mysqld.sock", false},
+		{maria, "mysql://rms__live:x@localhost/rms__live", false},
+		{maria, "mysql://rms__live:x@localhost/rms__live?unix_socket=/run/mysqld/mysqld.sock", false},
+		{maria, `{"ENGINE": "django.db.backends.mysql", "NAME": "rms__live", "HOST": "/run/b/m/mysqld.sock", "PORT": ""}`, true},
+		{maria, `{"ENGINE": "django.db.backends.mysql", "NAME": "rms__live", "HOST": "localhost", "OPTIONS": {"unix_socket": "/run/b/m/mysqld.sock"}}`, true},
+		{maria, `{"ENGINE": "django.db.backends.mysql", "NAME": "rms__live", "HOST": "db1", "OPTIONS": {"unix_socket": "/run/b/m/mysqld.sock"}}`, false},
+		{maria, `{"ENGINE": "django.db.backends.postgresql", "NAME": "rms__live", "HOST": "/run/b/m/mysqld.sock"}`, false},
+		{tcp, "mysql://rms__live:x@db.example.org/rms__live", true},
+		{tcp, "mysql://rms__live:x@db.example.org:3307/rms__live", false},
 	} {
 		r, err := ParseReported(c.text)
 		if err != nil {

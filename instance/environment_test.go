@@ -101,6 +101,25 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	}
 }
 
+func TestMariaDBEnvironment(t *testing.T) {
+	d := bosman.Database{Engine: "mariadb", Name: "rms__anna", User: "rms__anna", Password: "p@ss", Host: "/run/m", Port: 3306}
+	got := instance.Map(instance.Environment(instance.Surroundings{Instance: bosman.Instance{Database: d}}))
+	for name, want := range map[string]string{
+		"DATABASE_URL": "mysql://rms__anna:p%40ss@localhost/rms__anna?unix_socket=/run/m/mysqld.sock",
+		"DB_HOST":      "/run/m/mysqld.sock", "DB_SOCKET": "/run/m/mysqld.sock", "MYSQL_UNIX_PORT": "/run/m/mysqld.sock",
+		"MYSQL_HOST": "localhost", "MYSQL_DATABASE": "rms__anna", "MYSQL_PWD": "p@ss", "DB_PORT": "3306", "PGHOST": "",
+	} {
+		if got[name] != want {
+			t.Errorf("%s = %q, want %q", name, got[name], want)
+		}
+	}
+	d.Host = "db.example.org"
+	got = instance.Map(instance.Environment(instance.Surroundings{Instance: bosman.Instance{Database: d}}))
+	if got["DATABASE_URL"] != "mysql://rms__anna:p%40ss@db.example.org:3306/rms__anna" || got["MYSQL_HOST"] != "db.example.org" || got["MYSQL_UNIX_PORT"] != "" {
+		t.Errorf("over a network: %q", got)
+	}
+}
+
 func TestDatabaseURLCanBeReadBack(t *testing.T) {
 	d := bosman.Database{Engine: "postgres", Name: "we/ird db?", User: "a@b:c", Password: "%&/?#[]@:", Host: "/run/p g&x", Port: 5433}
 	u, err := url.Parse(instance.DatabaseURL(d))

@@ -108,6 +108,9 @@ func TestGuardAsksDjango(t *testing.T) {
 	}{
 		{`{"ENGINE": "django.db.backends.postgresql", "NAME": "it's", "USER": "u", "HOST": "/run/pg", "PORT": 5433}`, GuardAnswer{Engine: "postgres", Name: "it's", Host: "/run/pg", Port: "5433", User: "u"}},
 		{`{"ENGINE": "django.db.backends.postgresql", "NAME": "n", "OPTIONS": {"host": "db1", "service": "svc"}}`, GuardAnswer{Engine: "postgres", Name: "n", Host: "db1", Service: "svc"}},
+		{`{"ENGINE": "django.db.backends.mysql", "NAME": "n", "USER": "u", "HOST": "/run/m/mysqld.sock"}`, GuardAnswer{Engine: "mariadb", Name: "n", Host: "/run/m/mysqld.sock", User: "u"}},
+		{`{"ENGINE": "django.db.backends.mysql", "NAME": "n", "HOST": "localhost", "OPTIONS": {"unix_socket": "/run/m/mysqld.sock"}}`, GuardAnswer{Engine: "mariadb", Name: "n", Host: "/run/m/mysqld.sock"}},
+		{`{"ENGINE": "django.db.backends.mysql", "NAME": "n", "HOST": "db1", "OPTIONS": {"unix_socket": "/run/m/mysqld.sock"}}`, GuardAnswer{Engine: "mariadb", Name: "n", Host: "db1"}},
 		{`{"ENGINE": "django.db.backends.sqlite3", "NAME": "/x/db.sqlite3"}`, GuardAnswer{Engine: "sqlite", Name: "/x/db.sqlite3"}},
 	} {
 		dir := t.TempDir()

@@ -168,7 +168,7 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *d
 			}
 			if err != nil {
 				cancel()
-				<-ended // its end says nothing new
+				_ = <-ended // it says nothing new
 				return err
 			}
 			return <-ended
@@ -213,7 +213,7 @@ func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, n
 	early, err := c.dumping(ctx, conn, name, before, ended)
 	if err := errors.Join(err, endStage(ctx, conn)); err != nil {
 		if early == nil {
-			<-ended
+			_ = <-ended // that it was ended, or the same
 		}
 		return nil, err
 	}

@@ -261,7 +261,10 @@ func TestWithoutDatabase(t *testing.T) {
 		{in: `select "d"."c"`, want: `select "c"`, ansi: true},
 		{in: `select '\', d.c`, want: `select '\', c`, raw: true},
 		{in: "-- d.c\nd.c # d.c\n/* d.c */ dd.c, żd.c", want: "-- d.c\nc # d.c\n/* d.c */ dd.c, żd.c"},
-		{in: "'open", want: "'open"}, {in: "`", want: "`"}, {in: "d.", want: ""}, {in: "", want: ""},
+		{in: "'open", want: "'open"},
+		{in: "`", want: "`"},
+		{in: "d.", want: ""},
+		{in: "", want: ""},
 	} {
 		if got := withoutDatabase(c.in, "d", c.ansi, c.raw); got != c.want {
 			t.Errorf("%q became %q, want %q", c.in, got, c.want)

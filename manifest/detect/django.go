@@ -359,8 +359,12 @@ func (d *dj) health(p *Plan, w *writer) {
 
 func (d *dj) database(p *Plan, w *writer) {
 	postgres := strings.Contains(d.source, "postgresql") || strings.Contains(d.source, "postgis") || strings.Contains(d.deps, "psycopg")
+	mysql := strings.Contains(d.source, "backends.mysql") || strings.Contains(d.deps, "mysqlclient") || strings.Contains(d.deps, "pymysql")
 	reads := readsDatabase.MatchString(d.source)
 	switch {
+	case mysql && !postgres:
+		w.line("database: mariadb")
+		p.assume("The database is MariaDB (MySQL's protocol).")
 	case postgres || reads && !strings.Contains(d.source, "sqlite3"):
 		w.line("database: postgres")
 		p.assume("The database is PostgreSQL.")
