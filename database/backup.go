@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -90,6 +91,8 @@ type Keeper struct {
 	Scratch Engine // where backups are tried out; may be Engine
 	State   string // folder for notes on swaps under way; of this keeper alone
 	Log     *slog.Logger
+
+	shelves sync.Mutex // of copies of files made in advance
 }
 
 // sums is the content of SHA256SUMS.

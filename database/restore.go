@@ -112,7 +112,7 @@ func (k *Keeper) buildCopy(from, into Snapshot, opt CopyOptions, info *bosman.Co
 		if n.Files == "" {
 			return nil
 		}
-		tree, err := CopyTree(ctx, from.Files, nextFiles(n.Files), into.UID)
+		tree, err := k.copyFiles(ctx, opt.From, from.Files, nextFiles(n.Files), into.UID)
 		info.Bytes += tree.Bytes
 		return err
 	}

@@ -88,7 +88,16 @@ func identify(info fs.FileInfo) identity {
 	if time.Since(ctime) < settling || time.Since(info.ModTime()) < settling {
 		return identity{}
 	}
-	return identity{Inode: s.Ino, Size: info.Size(), Mtime: info.ModTime().UnixNano(), Ctime: ctime.UnixNano()}
+	return stamped(info)
+}
+
+// stamped is the identity of a file that nobody else writes to.
+func stamped(info fs.FileInfo) identity {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return identity{}
+	}
+	return identity{Inode: s.Ino, Size: info.Size(), Mtime: info.ModTime().UnixNano(), Ctime: time.Unix(s.Ctim.Unix()).UnixNano()}
 }
 
 // walk lists what lies in the folder root, parents first. Links are not

@@ -124,11 +124,14 @@ func (d *databases) renew(ctx context.Context, app string, now bool, pool int) e
 		return err
 	}
 	for _, i := range all {
-		if i.Kind != bosman.KindStaging || i.Release == 0 || i.Database.Engine == "" {
+		if i.Kind != bosman.KindStaging || i.Release == 0 {
 			continue
 		}
 		k, err := d.keeper(ctx, bosman.Instance{App: app, Kind: bosman.KindTesting}, i.Database.Engine)
 		if err != nil {
+			return err
+		}
+		if err := d.stock(ctx, k, i); err != nil {
 			return err
 		}
 		if r, ok := k.Engine.(database.Refresher); ok {

@@ -79,3 +79,21 @@ func databaseBytes(ctx context.Context, k *database.Keeper, db bosman.Database) 
 	}
 	return 0, err
 }
+
+// stockFrom is from how many bytes of uploaded files on a copy of them is made
+// in advance, where the file system does not share blocks.
+const stockFrom = 64 << 20
+
+// stock keeps a copy of the files of staging ready for testers.
+func (d *databases) stock(ctx context.Context, k *database.Keeper, staging bosman.Instance) error {
+	m, err := d.records.Manifest(ctx, staging.App, staging.Release)
+	if err != nil {
+		return err
+	}
+	_, err = k.StockFiles(database.Low(ctx), staging.Name, d.snapshot(staging, m).Files, stockFrom)
+	if bosman.KindOf(err) == bosman.KindUnavailable { // no room: copies only take longer
+		d.log.Warn("no copy of the files is made in advance", "app", staging.App, "err", err)
+		return nil
+	}
+	return err
+}
