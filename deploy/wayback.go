@@ -290,13 +290,21 @@ func (j *job) mayPutBack(ctx context.Context, h holding) (bool, error) {
 	if known, err := j.run.Get(ctx, keyPutBack, &decided); err != nil {
 		return false, err
 	} else if known { // before a restart
-		return true, j.Routes.Hold(ctx, j.i, j.fence, j.Now().Add(swapLimit))
+		err := j.Routes.Hold(ctx, j.i, j.fence, j.Now().Add(swapLimit))
+		if bosman.KindOf(err) == bosman.KindConflict {
+			err = nil // the route is another's, the data is still ours to put right
+		}
+		return true, err
 	}
 	way := j.op.WayBack
 	if !way.NotAdditive() || !way.Held || !h.Quiet || way.Kept == "" || !j.Now().Before(h.Until) {
 		return false, nil
 	}
-	if err := j.Routes.Hold(ctx, j.i, j.fence, j.Now().Add(swapLimit)); err != nil {
+	err := j.Routes.Hold(ctx, j.i, j.fence, j.Now().Add(swapLimit))
+	if bosman.KindOf(err) == bosman.KindConflict {
+		return false, nil // a revert has taken over: it decides
+	}
+	if err != nil {
 		return false, err
 	}
 	if !j.Now().Before(h.Until) { // it may have lapsed before it was prolonged

@@ -291,3 +291,21 @@ func TestKeptDataComesBack(t *testing.T) {
 	}
 	f.serves("live", 1)
 }
+
+// A revert in the middle of a held migration decides itself, and leaves
+// nothing held.
+func TestRevertInTheMiddleOfAHeldMigration(t *testing.T) {
+	f := newFixture(t)
+	f.drops, f.forecast = true, Forecast{NotAdditive: true, Text: "not additive"}
+	entered := f.hold("Run.release")
+	d := f.ask(bosman.PlanDeploy, "live", 2)
+	f.arrive(entered, "the release command")
+	if len(f.see().Held) != 1 {
+		t.Errorf("held: %v", f.see().Held)
+	}
+	rev := f.wait(f.ask(bosman.PlanRevert, "live", 1, reverts(d, 0)))
+	if op := f.wait(d); rev.State != bosman.OpDone || op.State != bosman.OpReverted || len(op.Error.Next) > 0 && strings.Contains(op.Error.Next, "not cleaned up") {
+		t.Errorf("revert %+v, deployment %+v", rev, op)
+	}
+	f.serves("live", 1)
+}

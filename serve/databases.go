@@ -120,6 +120,9 @@ func (d *databases) dropAll(ctx context.Context, i bosman.Instance) error {
 			return err
 		}
 	}
+	if err := d.Forget(ctx, i, func(int) bool { return true }); err != nil {
+		return err
+	}
 	return d.Drop(ctx, i)
 }
 

@@ -40,6 +40,8 @@ func (d *databases) Keep(ctx context.Context, i bosman.Instance, b bosman.Backup
 	switch {
 	case bosman.KindOf(err) == bosman.KindUnavailable && ctx.Err() == nil: // the disk is full, or would be
 		return deploy.Kept{Note: bosman.AsError(err).Message}, nil
+	case bosman.KindOf(err) == bosman.KindInvalid: // a server where Bosman makes no databases
+		return deploy.Kept{Note: bosman.AsError(err).Message}, nil
 	case err != nil:
 		return deploy.Kept{}, err
 	}
