@@ -37,7 +37,7 @@ type SourceRef struct{ Line, Column int }
 
 // MigrationConfig says how the app's migrations are found.
 type MigrationConfig struct {
-	Tool string `yaml:"tool"` // django; "" is detected
+	Tool string `yaml:"tool"` // one of migration.Tools, or none; "": all, each by its files
 }
 
 // Step is one command of build: or test:.

@@ -23,6 +23,9 @@ var (
 	hostName    = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	branchName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/-]*$`)
 	reservedEnv = regexp.MustCompile(`^BOSMAN_`)
+
+	// Those that package migration reads; serve's tests compare both lists.
+	migrationTools = []string{"django", "alembic", "rails", "prisma", "laravel", "flyway", "goose", "golang-migrate", "liquibase", "none"}
 )
 
 // key reports a mistake at a dotted key.
@@ -82,7 +85,7 @@ func (d *decoder) check(m *bosman.Manifest) {
 		}
 	}
 	d.checkDatabases(m)
-	d.oneOf("migrations.tool", m.Migration.Tool, "django", "none")
+	d.oneOf("migrations.tool", m.Migration.Tool, migrationTools...)
 	for i, a := range m.After {
 		d.oneOf(fmt.Sprintf("after[%d].when", i), a.When, "success", "failure", "always")
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/internal/need"
+	"github.com/bosman-cd/bosman/manifest"
+	"github.com/bosman-cd/bosman/migration"
 )
 
 // What a real migration tool does, in a few lines: it runs what it has not run.
@@ -167,5 +169,14 @@ func TestRehearsals(t *testing.T) {
 	}
 	if err := w.s.databases.Guard(ctx, deploy.Launch{Instance: live.Instance, Release: step.To, Part: deploy.PartWeb}); err != nil {
 		t.Errorf("live with what came to its database: %v", err)
+	}
+}
+
+// bosman.yaml takes the tools that are read, and no others.
+func TestManifestTakesEveryMigrationTool(t *testing.T) {
+	for _, tool := range append(migration.Tools(), "none") {
+		if _, err := manifest.Parse([]byte("migrations: {tool: "+tool+"}\n"), bosman.ManifestFile); err != nil {
+			t.Errorf("%s: %v", tool, err)
+		}
 	}
 }
