@@ -74,6 +74,7 @@ type Database struct {
 	Password string `json:"password,omitempty"`
 	Host     string `json:"host,omitempty"` // socket folder or host
 	Port     int    `json:"port"`
+	Params   string `json:"params,omitempty"` // of the URL of a database that Bosman did not make: sslmode=require
 }
 
 // CopyInfo says where an instance's data came from and how fresh it is.

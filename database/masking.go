@@ -28,3 +28,9 @@ type Extender interface {
 	// has to be installed.
 	Extend(ctx context.Context, d bosman.Database, names []string) error
 }
+
+// Limited is an engine for a database that it did not make.
+type Limited interface {
+	// Abilities says what can be done with d and what not, each with why.
+	Abilities(ctx context.Context, d bosman.Database) ([]bosman.Ability, error)
+}

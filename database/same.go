@@ -27,7 +27,7 @@ func URL(d bosman.Database) string {
 	} else if strings.HasPrefix(d.Host, "/") {
 		u.RawQuery = url.Values{"host": {d.Host}, "port": {strconv.Itoa(d.Port)}}.Encode()
 	} else {
-		u.Host = d.Host + ":" + strconv.Itoa(d.Port)
+		u.Host, u.RawQuery = d.Host+":"+strconv.Itoa(d.Port), d.Params
 	}
 	return u.String()
 }

@@ -119,6 +119,7 @@ func DatabaseURL(d bosman.Database) string {
 		if d.Port != 0 {
 			u.Host = net.JoinHostPort(d.Host, strconv.Itoa(d.Port))
 		}
+		u.RawQuery = d.Params
 		return u.String()
 	}
 	if s := d.Socket(); s != "" {

@@ -64,6 +64,7 @@ type Cluster struct {
 	mu     sync.Mutex // Ensure and Stop, one at a time
 	secret string
 	owner  owner
+	remote *remote // a server that is not ours; see Adopt
 
 	names    sync.Mutex // guards what follows
 	working  map[string]bool
@@ -104,7 +105,12 @@ func (c *Cluster) database(name, role string) bosman.Database {
 }
 
 // admin is the superuser's way into the database name.
-func (c *Cluster) admin(name string) bosman.Database { return c.database(name, superuser) }
+func (c *Cluster) admin(name string) bosman.Database {
+	if c.remote != nil { // with the rights it gave us, and no other database
+		return c.remote.db
+	}
+	return c.database(name, superuser)
+}
 
 // password derives the password of a role from the cluster's secret, so that
 // asking twice gives the same and nothing needs to be stored.

@@ -35,6 +35,9 @@ func (e *Engine) reach(d bosman.Database) (*Cluster, error) {
 	if c, ok := e.sources[d.Cluster]; ok && d.Engine == "postgres" {
 		return c, nil
 	}
+	if c := e.adoptedSource(d.Cluster); c != nil {
+		return c, nil
+	}
 	return nil, bosman.Invalid("the database %s is on %s %q, which is not one of Bosman's clusters here", d.Name, d.Engine, d.Cluster)
 }
 
@@ -48,15 +51,10 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if err != nil {
 		return info, err
 	}
-	dumpall, err := c.dumper("pg_dumpall")
-	if err != nil {
+	if info.Roles, err = e.dumpRoles(ctx, c); err != nil {
 		return info, err
 	}
-	roles, err := c.client(ctx, c.admin("postgres"), dir, dumpall, "--roles-only", "--no-role-passwords", "-d", dsn(c.admin("postgres"), false))
-	if err != nil {
-		return info, err
-	}
-	if err := atomicfile.Write(filepath.Join(dir, rolesFile), roles, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, rolesFile), []byte(strings.Join(info.Roles, "\n")+"\n"), 0o600); err != nil {
 		return info, ioError("write the roles", dir, err)
 	}
 	b, err := json.MarshalIndent(info, "", "  ")

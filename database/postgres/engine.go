@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,7 @@ type Engine struct {
 	log     *slog.Logger
 	now     func() time.Time
 	masking database.Masking // nil: golden copies hold what their source holds
+	adopted *sync.Map        // Cluster.Name → *Cluster, see AddSource
 }
 
 var (
@@ -44,7 +46,7 @@ func NewEngine(app string, home *Cluster, sources ...*Cluster) (*Engine, error) 
 	if err := bosman.CheckName("app", app); err != nil {
 		return nil, err
 	}
-	e := &Engine{home: home, app: app, sources: map[string]*Cluster{home.Name: home}, log: home.log().With("app", app), now: time.Now}
+	e := &Engine{home: home, app: app, sources: map[string]*Cluster{home.Name: home}, log: home.log().With("app", app), now: time.Now, adopted: &sync.Map{}}
 	for _, s := range sources {
 		e.sources[s.Name] = s
 	}

@@ -64,6 +64,9 @@ func (c *Cluster) sqlError(doing string, err error) error {
 }
 
 func (c *Cluster) down(doing string, err error) error {
+	if c.remote != nil {
+		return c.remote.unanswered(doing, err)
+	}
 	e := bosman.Unavailable("could not %s: the database cluster %s does not answer", doing, c.Name)
 	e = e.WithNext("bosman doctor shows why; its log is in " + c.Dir + "/log")
 	if c.Profile == Main {

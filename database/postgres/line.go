@@ -15,7 +15,7 @@ import (
 // stays open from call to call: opening one takes longer than most questions.
 // fn must be short: others wait.
 func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
-	if c.Profile == Solo { // seldom asked, and has few connections
+	if c.Profile == Solo || c.remote != nil { // seldom asked, and has few connections
 		return c.with(ctx, "postgres", doing, fn)
 	}
 	c.talking.Lock()

@@ -26,19 +26,11 @@ func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int
 	if e.masking == nil {
 		return mask.Spec{}, "", nil
 	}
-	src, err := e.reach(from)
+	source, err := e.NameOf(ctx, from)
 	if err != nil {
 		return mask.Spec{}, "", err
 	}
-	var source label
-	err = src.with(ctx, "postgres", "read the label of "+from.Name, func(conn *pgx.Conn) (err error) {
-		source, err = e.read(ctx, conn, from.Name)
-		return err
-	})
-	if err != nil {
-		return mask.Spec{}, "", err
-	}
-	s, err := e.masking(ctx, database.Base(source.Name), release)
+	s, err := e.masking(ctx, database.Base(source), release)
 	if err != nil {
 		return s, "", err
 	}

@@ -89,6 +89,9 @@ func majorOf(version string) string {
 
 // major is the version that made the cluster's data, 0 if there is none.
 func (c *Cluster) major() int {
+	if c.remote != nil {
+		return c.serverVersion() / 10000
+	}
 	b, err := os.ReadFile(filepath.Join(c.dataDir(), "PG_VERSION"))
 	if err != nil {
 		return 0

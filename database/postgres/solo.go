@@ -368,6 +368,9 @@ func (e *Engine) NameOf(ctx context.Context, d bosman.Database) (string, error) 
 	if err != nil {
 		return "", err
 	}
+	if src.remote != nil {
+		return src.remote.instance, nil
+	}
 	var l label
 	err = src.with(ctx, "postgres", "read the label of "+d.Name, func(conn *pgx.Conn) (err error) {
 		l, err = e.read(ctx, conn, d.Name)

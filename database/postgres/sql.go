@@ -23,8 +23,12 @@ func literal(s string) string {
 // dsn is the address of d for pgx and libpq, in keyword form.
 func dsn(d bosman.Database, withPassword bool) string {
 	q := func(s string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'" }
-	s := "host=" + q(d.Host) + " port=" + strconv.Itoa(d.Port) + " user=" + q(d.User) + " dbname=" + q(d.Name) +
-		" sslmode=disable application_name=bosman connect_timeout=10"
+	s := "host=" + q(d.Host) + " port=" + strconv.Itoa(d.Port) + " user=" + q(d.User) + " dbname=" + q(d.Name) + " application_name=bosman connect_timeout=10"
+	if d.Params != "" || IsAdopted(d) {
+		s += settings(d.Params)
+	} else {
+		s += " sslmode=disable"
+	}
 	if withPassword {
 		s += " password=" + q(d.Password)
 	}
@@ -48,7 +52,7 @@ func connect(ctx context.Context, d bosman.Database) (*pgx.Conn, error) {
 
 // with runs fn with a superuser's connection to the database name.
 func (c *Cluster) with(ctx context.Context, name, doing string, fn func(*pgx.Conn) error) error {
-	if c.secret == "" {
+	if c.secret == "" && c.remote == nil {
 		return bosman.Internal("database cluster %s is used before Ensure", c.Name)
 	}
 	conn, err := connect(ctx, c.admin(name))

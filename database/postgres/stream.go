@@ -121,6 +121,9 @@ func extensionVersions(ctx context.Context, tx pgx.Tx) (map[string]string, error
 
 // dumpRoles gives the statements that make the app's roles, without passwords.
 func (e *Engine) dumpRoles(ctx context.Context, c *Cluster) ([]string, error) {
+	if c.remote != nil {
+		return nil, nil // its roles are not ours to make
+	}
 	program, err := c.dumper("pg_dumpall")
 	if err != nil {
 		return nil, err
