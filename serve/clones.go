@@ -195,6 +195,9 @@ func (d *databases) stopClones(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // what is not mounted does not run
 	}
+	if d.clones == nil {
+		d.clones = &clones{home: home}
+	}
 	host := &clone.Host{Dir: filepath.Join(home, "postgres", "clones"), Log: d.log}
 	if _, err := os.Stat(host.Dir); err != nil {
 		return nil //nolint:nilerr // there were none

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -214,7 +215,12 @@ func Undo(ctx context.Context, data string) error {
 		return err
 	}
 	if on {
-		if err := program(ctx, "mount", "umount", p.Dir); err != nil {
+		err := program(ctx, "mount", "umount", p.Dir)
+		for try := 0; err != nil && try < 20 && ctx.Err() == nil; try++ { // what collects the log of a stopped server ends a little later
+			time.Sleep(100 * time.Millisecond)
+			err = program(ctx, "mount", "umount", p.Dir)
+		}
+		if err != nil {
 			return bosman.Busy("the storage at %s is in use", p.Dir).WithKept("it is as it was").WithNext("stop bosman serve and what else uses it").Because(err)
 		}
 	}

@@ -30,6 +30,7 @@ type abilities interface {
 	database.Engine
 	database.Checker
 	database.Refresher
+	database.Pooler
 	database.ActivityCounter
 	database.Masker
 	database.Streamer
@@ -219,7 +220,7 @@ func (e *Engine) List(context.Context) ([]database.Entry, error) {
 	}
 	out := make([]database.Entry, 0, len(x.Entries))
 	for _, en := range x.Entries {
-		one := database.Entry{Database: e.describe(en.Name), Name: en.Name, KeptAt: en.KeptAt, Golden: en.Golden != nil, Bytes: en.Copy.Bytes, Copy: en.Copy}
+		one := database.Entry{Database: e.describe(en.Name), Name: en.Name, KeptAt: en.KeptAt, Golden: en.Golden != nil, Pool: database.HasTag(en.Name, database.TagPool), Bytes: en.Copy.Bytes, Copy: en.Copy}
 		if en.Golden == nil {
 			one.Bytes = bytesOf(filepath.Join(e.folder(en), "data", "base"))
 		} else {

@@ -44,6 +44,12 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 		if err != nil {
 			return bosman.Database{}, bosman.CopyInfo{}, err
 		}
+		if !opt.Exact {
+			d, info, ok, err := e.handOut(ctx, g, to, opt.From)
+			if err != nil || ok {
+				return d, info, err
+			}
+		}
 		d, info, gone, err := e.copyGolden(ctx, g, to, opt.From)
 		if gone {
 			continue // a newer generation took its place
@@ -61,7 +67,7 @@ func (e *Engine) copyGolden(ctx context.Context, g entry, to, from string) (d bo
 		return d, info, false, err
 	}
 	defer release()
-	x := entry{Name: to, Copy: g.Copy}
+	x := entry{Name: to, Copy: g.Copy, Of: origin(g)}
 	x.Copy.From, x.Copy.Strategy = from, Strategy
 	e.host.goldens.RLock()
 	data := filepath.Join(e.folder(g), "data")
@@ -162,7 +168,7 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		return entry{}, err
 	}
 	refresh := len(all) == 0
-	if !refresh && opt.MaxAge > 0 && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
+	if !refresh && opt.MaxAge > 0 && all[0].Copy.Took < quickRefresh && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
 		if refresh, err = e.Stale(ctx, from); err != nil {
 			return entry{}, err
 		}

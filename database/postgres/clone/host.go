@@ -123,6 +123,7 @@ type entry struct {
 	Parked bool            `json:"parked,omitempty"` // stopped on purpose
 	Copy   bosman.CopyInfo `json:"copy,omitzero"`
 	Golden *golden         `json:"golden,omitempty"`
+	Of     *ofGolden       `json:"of,omitempty"` // the golden copy it was made of
 }
 
 // golden is what more is known of a golden copy.

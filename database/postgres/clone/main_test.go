@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
@@ -99,7 +100,15 @@ func clear(dir string) error {
 		}
 	}
 	disk := filepath.Join(dir, "disk")
-	if err := syscall.Unmount(disk, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+	err := syscall.Unmount(disk, 0)
+	for range 100 { // what collects a server's log ends after it
+		if !errors.Is(err, syscall.EBUSY) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		err = syscall.Unmount(disk, 0)
+	}
+	if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
 		errs = append(errs, fmt.Errorf("unmount %s: %w", disk, err))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)

@@ -193,7 +193,7 @@ func (e *Engine) tend(ctx context.Context, en entry, idle func(app, instance str
 	if err != nil {
 		return 0, err
 	}
-	if now := x.find(en.Name); now == nil || *now != en {
+	if now := x.find(en.Name); now == nil || now.ID != en.ID || now.Parked != en.Parked {
 		return 0, nil
 	}
 	c := e.host.server(e.folder(en))
@@ -243,7 +243,7 @@ func (h *Host) Held() (names []string, err error) {
 			return names, err
 		}
 		for _, en := range x.Entries {
-			if en.Golden == nil {
+			if en.Golden == nil && !database.HasTag(en.Name, database.TagPool) {
 				names = append(names, app+"/"+en.Name)
 			}
 		}

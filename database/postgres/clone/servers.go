@@ -2,6 +2,7 @@ package clone
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"crypto/rand"
-
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/database/storage"
 	"github.com/bosman-cd/bosman/internal/faults"
@@ -20,12 +20,19 @@ import (
 // working sizes a server while it is filled.
 var working = []string{"shared_buffers=96MB", "maintenance_work_mem=96MB", "max_wal_size=1GB", "autovacuum=off"}
 
+// leave is what stays free for the copies that are there: they grow.
+const leave = 64 << 20
+
 // plant copies a stopped cluster into a new folder below parent ("servers" or
 // "goldens") and gives that folder.
 func (e *Engine) plant(ctx context.Context, data, parent string) (dir string, tree storage.Tree, err error) {
 	dir = filepath.Join(e.host.Dir, e.app, parent, strings.ToLower(rand.Text()[:12]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return dir, tree, diskError("make the folder of a copy", e.host.Dir, err)
+	}
+	if free, err := storage.Free(dir); err == nil && free < leave {
+		return dir, tree, e.host.discard(ctx, dir, bosman.Unavailable("the disk that holds %s is full", e.host.Dir).
+			WithKept("what was there before is untouched").WithNext("free some space: bosman databases shows what takes it"))
 	}
 	tree, err = storage.Clone(ctx, data, filepath.Join(dir, "data"), func(path string) bool {
 		return path == "postmaster.pid" || path == "postmaster.opts"
@@ -130,7 +137,7 @@ func (e *Engine) adopt(ctx context.Context, x entry) error {
 	if err != nil {
 		return err
 	}
-	if err := in.Adopt(ctx, x.Name, !x.KeptAt.IsZero()); err != nil {
+	if err := in.Adopt(ctx, x.Name, !x.KeptAt.IsZero() || database.HasTag(x.Name, database.TagPool)); err != nil {
 		return err
 	}
 	return e.host.link(e.app, x.Name, x.ID)
