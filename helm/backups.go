@@ -193,9 +193,13 @@ func (h *Helm) RemoveBackup(ctx context.Context, a bosman.Actor, app string, n i
 	return h.dropBackup(ctx, b)
 }
 
-// dropBackup removes content, then the row: a row without content would look
-// like a backup that was lost.
+// dropBackup removes content, then the row, which from the beginning says that
+// the backup does not count any more.
 func (h *Helm) dropBackup(ctx context.Context, b bosman.Backup) error {
+	b.VerifiedAt, b.Error = time.Time{}, "its removal began and did not end"
+	if err := h.Store.SaveBackup(ctx, b); err != nil {
+		return err
+	}
 	if err := h.Vaults.Remove(ctx, b); err != nil {
 		return err
 	}

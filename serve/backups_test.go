@@ -164,6 +164,13 @@ func TestBackups(t *testing.T) {
 	if bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "cannot be relied on") || bosman.AsError(err).Next == "" {
 		t.Errorf("deployed with backups that cannot be relied on: %v", err)
 	}
+	// Taken up again, it is known as what it is, and the others are no worse.
+	if err := w.s.store.RemoveBackup(ctx, "tiny", got.Number); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := w.s.helm.ImportBackups(ctx, admin, "tiny", ""); err != nil || len(found) != 1 || found[0].Number != got.Number || found[0].Instance != "live" || !strings.Contains(found[0].Error, "damaged") {
+		t.Errorf("%+v, %v", found, err)
+	}
 	w.backup() // one that counts
 	if health, err = w.s.helm.BackupHealth(ctx, admin, "tiny"); err != nil || health[0].Trouble != "" {
 		t.Errorf("%+v, %v", health, err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"path"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +35,9 @@ func newBackupWork(s *server) *backupWork {
 	return &backupWork{server: s, asked: make(chan proving, 1000), under: map[string]bool{}}
 }
 
-func backupKey(b bosman.Backup) string { return b.App + " " + bosman.Ref(bosman.LetterBackup, b.Number) }
+func backupKey(b bosman.Backup) string {
+	return b.App + " " + bosman.Ref(bosman.LetterBackup, b.Number)
+}
 
 // Home is where new backups go.
 func (w *backupWork) Home() string { return w.vaults.home }
@@ -177,6 +182,8 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Backup, error) {
 	if target == "" {
 		target = w.vaults.home
+	} else if filepath.IsAbs(target) {
+		target = filepath.Clean(target)
 	}
 	s, err := w.vaults.store(ctx, target)
 	if err != nil {
@@ -187,11 +194,19 @@ func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Ba
 		return nil, err
 	}
 	var out []bosman.Backup
+	var strange error // sealed for somebody else
 	for _, name := range names {
 		at := database.Place{Vault: sealed{s}, Name: name}
 		m, err := database.ReadManifest(ctx, at)
 		if bosman.KindOf(err) == bosman.KindNotFound {
 			continue // removed meanwhile
+		}
+		if kind := bosman.KindOf(err); kind == bosman.KindFailed || kind == bosman.KindForbidden { // the others are no worse for it
+			if kind == bosman.KindForbidden {
+				strange = err
+			}
+			out = append(out, unreadable(app, target, name, err))
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -209,7 +224,22 @@ func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Ba
 		}
 		out = append(out, b)
 	}
+	if strange != nil && !slices.ContainsFunc(out, func(b bosman.Backup) bool { return b.Error == "" }) {
+		return nil, strange
+	}
 	return out, nil
+}
+
+// unreadable is the row of a backup whose manifest cannot be read: what its
+// name says.
+func unreadable(app, target, name string, why error) bosman.Backup {
+	stamp, ref, _ := strings.Cut(path.Base(name), "-")
+	b := bosman.Backup{App: app, Instance: path.Base(path.Dir(name)), Where: target, Name: name, Encrypted: true, Error: bosman.AsError(why).Message}
+	b.CreatedAt, _ = database.ParseStamp(stamp)
+	if n, err := bosman.ParseRef(bosman.LetterBackup, ref); err == nil {
+		b.Number = n
+	}
+	return b
 }
 
 // Moments gives the last moment of a schedule before t and the next after now.
