@@ -160,7 +160,11 @@ func (s *suite) wide(t *testing.T) {
 			fmt.Sprintf(`INSERT INTO "Tab le %d 'ż""" (id) VALUES (1)`, i))
 	}
 	w.exec(t, live, append(statements, "CREATE TABLE attachment (id integer PRIMARY KEY, body "+w.Blob+")")...)
-	big := make([]byte, 20<<20)
+	large := w.Large
+	if large == 0 {
+		large = 20 << 20
+	}
+	big := make([]byte, large)
 	for i := range big {
 		big[i] = byte(i * i >> 7)
 	}

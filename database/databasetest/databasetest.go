@@ -27,6 +27,7 @@ type World struct {
 	Open   func(bosman.Database) (*sql.DB, error)
 	Blob   string // the type of a column of bytes
 	Text   string // the type of a short text that can be indexed; "" is text
+	Large  int    // bytes of the large object; 0 is 20 MB
 	Mark   string // stands for each value of a statement; "" is $1, $2 …
 }
 

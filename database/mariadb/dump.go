@@ -142,7 +142,7 @@ func (x extras) script() []byte {
 // writes.
 func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *database.BackupInfo, sink func(write func(io.Writer) error) error) (extras, error) {
 	var more extras
-	ctx, cancel := context.WithCancel(ctx)
+	dumping, cancel := context.WithCancel(ctx)
 	defer cancel()
 	doing := "dump database " + name
 	err := c.with(ctx, "", doing, func(conn *sql.Conn) error {
@@ -155,7 +155,7 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *d
 		}
 		return c.with(ctx, name, doing, func(counting *sql.Conn) error {
 			ended, err := c.beginTogether(ctx, conn, counting, name, info, func() error {
-				return sink(func(w io.Writer) error { return c.dumpTo(ctx, name, dir, w) })
+				return sink(func(w io.Writer) error { return c.dumpTo(dumping, name, dir, w) })
 			})
 			if err != nil {
 				return err

@@ -20,7 +20,7 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Open: openSQL}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Large: 4 << 20, Open: openSQL}, errors.Join(err1, err2, err3)
 }
 
 // openSQL opens d as its instance does, but with names quoted as in standard

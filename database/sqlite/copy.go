@@ -26,7 +26,7 @@ func isFull(err error) bool {
 }
 
 // Copy implements database.Engine: by sharing blocks where the file system
-// can, else by VACUUM INTO. It is always of now.
+// can, else by pages. It is always of now.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	begun := time.Now()
 	info := bosman.CopyInfo{From: opt.From, Release: opt.Release}
@@ -71,7 +71,7 @@ func copyFile(ctx context.Context, src, dst string) (strategy string, err error)
 		return err
 	})
 	if bosman.KindOf(err) == bosman.KindBusy {
-		err = nil // a long writer: VACUUM INTO reads beside it
+		err = nil // a long writer: a copy by pages reads beside it
 	}
 	if err != nil {
 		return "", err
@@ -79,7 +79,7 @@ func copyFile(ctx context.Context, src, dst string) (strategy string, err error)
 	if cloned {
 		return "clone", nil
 	}
-	return "vacuum", vacuumInto(ctx, src, dst)
+	return "pages", pagesInto(ctx, src, dst)
 }
 
 // cloneFile shares the blocks of src with the new file dst; false if the file
@@ -100,22 +100,6 @@ func cloneFile(src, dst string) (ok bool, err error) {
 	return false, errors.Join(out.Close(), os.Remove(dst))
 }
 
-// vacuumInto writes a copy as of one moment, in the same journal mode.
-func vacuumInto(ctx context.Context, src, dst string) error {
-	var mode string
-	err := with(ctx, src, "copy the database", func(conn *sql.Conn) error {
-		if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
-			return err
-		}
-		_, err := conn.ExecContext(ctx, "VACUUM INTO ?", dst)
-		return err
-	})
-	if err != nil || mode != "wal" {
-		return err
-	}
-	return with(ctx, dst, "copy the database", func(conn *sql.Conn) error { return run(ctx, conn, "PRAGMA journal_mode = WAL") })
-}
-
 // Backup implements database.Engine.
 func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (database.BackupInfo, error) {
 	info := database.BackupInfo{Engine: "sqlite", TakenAt: time.Now().UTC()}
@@ -124,7 +108,7 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 		return info, err
 	}
 	file := filepath.Join(dir, backupName)
-	if err := vacuumInto(ctx, d.Name, file); err != nil {
+	if err := pagesInto(ctx, d.Name, file); err != nil {
 		return info, err
 	}
 	if err := faults.Point("database.backup.dumped"); err != nil {
@@ -172,7 +156,7 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 		if err == nil {
 			err = e.Check(ctx, bosman.Database{Engine: "sqlite", Name: file})
 		}
-		return bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "vacuum", Bytes: info.Bytes}, err
+		return bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "pages", Bytes: info.Bytes}, err
 	})
 }
 
