@@ -193,7 +193,10 @@ func (h *Helm) Propose(ctx context.Context, a bosman.Actor, p Proposal) (bosman.
 			what = "opened"
 		}
 		pushed := c.Head != p.Head
-		c.Head, c.Title, c.Author, c.PushedBy, c.URL, c.Trust = p.Head, p.Title, commit.Author.Name, a.Person, p.URL, p.Trust
+		if p.URL != "" { // a push of its branch does not say that it has a pull request
+			c.URL = p.URL
+		}
+		c.Head, c.Title, c.Author, c.PushedBy, c.Trust = p.Head, p.Title, commit.Author.Name, a.Person, p.Trust
 		c.State, c.UpdatedAt = bosman.ChangeOpen, h.now()
 		if pushed {
 			c.MergeWanted = ""
