@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,5 +115,35 @@ func TestStoredDatabasesSayWhatTheyAreFor(t *testing.T) {
 		if got.Role != c.role || got.Until.IsZero() == c.until || got.Instance != database.Base(c.e.Name) {
 			t.Errorf("%s: %+v", c.e.Name, got)
 		}
+	}
+}
+
+// copiesOfRoad looks at what the road's databases take and has one copied as of
+// this moment.
+func (w *world) copiesOfRoad() {
+	w.t.Helper()
+	anna := bosman.Actor{Person: "anna", From: "test"}
+	var last bosman.Storage
+	w.until("a copy is made in advance", 60*time.Second, func() bool {
+		s, err := w.s.helm.DatabasesOf(w.t.Context(), anna, "tiny")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		last = s
+		roles := map[bosman.StoredRole]int{}
+		for _, d := range s.Databases {
+			roles[d.Role]++
+		}
+		return roles[bosman.StoredOwn] >= 2 && roles[bosman.StoredGolden] >= 1 && roles[bosman.StoredKept] >= 1 && roles[bosman.StoredPool] == 1
+	})
+	if len(last.Servers) != 2 || last.Servers[0].Strategy != "dump" || last.Servers[1].Strategy == "" || last.Servers[1].Free == 0 {
+		w.t.Errorf("servers %+v", last.Servers)
+	}
+	if op := w.op(w.s.helm.ResetExact(w.t.Context(), anna, "tiny", "testing-anna")); op.State != bosman.OpDone || !op.Exact {
+		w.t.Errorf("an exact copy: %s %v", op.State, op.Error)
+	}
+	i, err := w.s.store.Instance(w.t.Context(), "tiny", "testing-anna")
+	if err != nil || strings.Contains(i.Copy.Strategy, "in advance") || time.Since(i.Copy.TakenAt) > time.Minute {
+		w.t.Errorf("it is %+v, %v", i.Copy, err)
 	}
 }

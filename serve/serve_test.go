@@ -342,6 +342,9 @@ c.commit()'`)
 			t.Errorf("the copy holds %q", said)
 		}
 	}
+	if database == "postgres" {
+		w.copiesOfRoad()
+	}
 	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "feature"); err != nil {
 		t.Fatal(err)
 	}
