@@ -3,6 +3,7 @@ package clone
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -355,6 +356,100 @@ func TestPool(t *testing.T) {
 	}
 	if now := ready(); len(now) != 1 || now[0] == old[0] {
 		t.Errorf("ready before %q, now %q", old, now)
+	}
+}
+
+// TestBoth: a copy on the scratch cluster stays usable until a fresh one takes
+// its place on a server of its own, is kept then, and can be put back.
+func TestBoth(t *testing.T) {
+	h, main := world(t)
+	scratch := &postgres.Cluster{Name: "scratch", Profile: postgres.Scratch, Dir: filepath.Join(shared.dir, "scratch")}
+	if _, err := scratch.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := sceneOn(t, "both", h, main)
+	old, err := postgres.NewEngine("both", scratch, main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, _, err := old.Copy(t.Context(), s.from, "testing-anna", database.CopyOptions{Exact: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sql(t, was, "DELETE FROM candidate WHERE id > 7")
+	b := s.With(old)
+	if d, err := b.Find(t.Context(), "testing-anna"); err != nil || d != was {
+		t.Fatalf("found %+v, %v", d, err)
+	}
+	if _, _, err := b.Copy(t.Context(), s.from, "testing-anna", database.CopyOptions{}); bosman.KindOf(err) != bosman.KindConflict {
+		t.Errorf("over one on the other server: %v", err)
+	}
+	next, _, err := b.Copy(t.Context(), s.from, "testing-anna__next", database.CopyOptions{})
+	if err != nil || next.Cluster != Cluster {
+		t.Fatalf("%+v, %v", next, err)
+	}
+	place, err := b.Place(t.Context(), "testing-anna")
+	if err != nil || place.Cluster != Cluster || place.Name != was.Name {
+		t.Errorf("it will be at %+v, %v", place, err)
+	}
+	kept, err := b.Swap(t.Context(), was, next)
+	if err != nil || kept.Cluster != "scratch" {
+		t.Fatalf("kept %+v, %v", kept, err)
+	}
+	now, err := b.Find(t.Context(), "testing-anna")
+	if err != nil || now != place {
+		t.Errorf("now at %+v, %v; it was to be at %+v", now, err, place)
+	}
+	rows := func(d bosman.Database, want int64) {
+		t.Helper()
+		if in, err := b.Inspect(t.Context(), d); err != nil || in.Rows["public.candidate"] != want {
+			t.Errorf("%s on %s has %v rows, %v; want %d", d.Name, d.Cluster, in.Rows, err, want)
+		}
+	}
+	rows(now, 1000)
+	rows(kept, 7)
+	replaced, err := b.Swap(t.Context(), now, kept) // and back
+	if err != nil || replaced.Cluster != Cluster {
+		t.Fatalf("replaced %+v, %v", replaced, err)
+	}
+	back, err := b.Find(t.Context(), "testing-anna")
+	if err != nil || back != was {
+		t.Errorf("back at %+v, %v", back, err)
+	}
+	rows(back, 7)
+	rows(replaced, 1000)
+	s.sql(t, back, "INSERT INTO candidate VALUES (5000, 'again')")
+	all, err := b.List(t.Context())
+	if err != nil || len(all) != 4 { // two, and a golden copy on either side
+		t.Errorf("listed %d: %+v, %v", len(all), all, err)
+	}
+}
+
+// TestWhatIsNotNamedGoes: a server that the index does not name any more, as
+// after a drop that was killed, is ended and removed, and no other.
+func TestWhatIsNotNamedGoes(t *testing.T) {
+	s := newScene(t, "swept")
+	anna, ben := s.copy(t, "testing-anna"), s.copy(t, "testing-ben")
+	x, err := s.entryOf(anna)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, pid := s.folder(x), pidIn(t, s.folder(x))
+	if err := s.host.update("swept", func(all *index) error { all.remove(x.ID); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if there(dir) {
+		t.Error("its files are left")
+	}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(b), ") Z ") {
+		t.Error("its server runs")
+	}
+	s.sql(t, ben, "SELECT 1")
+	if _, err := s.Find(t.Context(), "testing-anna"); bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("dropped: %v", err)
 	}
 }
 

@@ -90,7 +90,7 @@ func janitor(dir string) int {
 func clear(dir string) error {
 	ctx := context.Background()
 	var errs []error
-	for _, depth := range []string{"main/data", "disk/clones/*/*/data", "disk/clones/*/*/*/data"} {
+	for _, depth := range []string{"main/data", "scratch/data", "disk/clones/*/*/data", "disk/clones/*/*/*/data"} {
 		found, err := filepath.Glob(filepath.Join(dir, depth))
 		if err != nil {
 			return err

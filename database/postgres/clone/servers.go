@@ -118,7 +118,11 @@ func (e *Engine) folder(x entry) string {
 
 // inner drives the database on the server in dir.
 func (e *Engine) inner(dir string) (*postgres.Engine, error) {
-	return postgres.NewEngine(e.app, e.host.server(dir), e.sources...)
+	in, err := postgres.NewEngine(e.app, e.host.server(dir), e.sources...)
+	if err == nil && e.face != nil {
+		in.ShareSources(e.face)
+	}
+	return in, err
 }
 
 // launch starts the server of an entry unless it runs, and makes sure that it
