@@ -57,6 +57,7 @@ check-generated: ## fail when a generated file is not what its source gives
 
 .PHONY: bench
 bench: ## measure (see docs/BENCHMARKS.md)
+	@scripts/postgres.sh
 	@scripts/bench.sh
 
 .PHONY: screenshots

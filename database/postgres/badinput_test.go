@@ -197,7 +197,7 @@ func TestServerRestartedHalfWay(t *testing.T) {
 	t.Cleanup(func() { drop(t, staging, from) })
 	mustSQL(t, from, "CREATE TABLE big (id int PRIMARY KEY, body text)", "INSERT INTO big SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 30000) n")
 	for _, verb := range []string{"refresh", "copy", "fill"} {
-		var done chan error = make(chan error, 1)
+		done := make(chan error, 1)
 		go func() {
 			var err error
 			switch verb {
