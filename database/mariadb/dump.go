@@ -157,21 +157,25 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *d
 			ended, err := c.beginTogether(ctx, conn, counting, name, info, func() error {
 				return sink(func(w io.Writer) error { return c.dumpTo(dumping, name, dir, w) })
 			})
-			if err != nil {
+			if ended == nil {
 				return err
 			}
-			in, err := inspect(ctx, counting, name, true)
+			var in database.Inspection
 			if err == nil {
+				in, err = inspect(ctx, counting, name, true)
 				info.Rows, info.Schema = in.Rows, in.Schema
+			}
+			if err == nil {
 				more, err = readExtras(ctx, counting, name)
 				more.Objects = append(more.Objects, l.Parked...)
 			}
 			if err != nil {
 				cancel()
-				_ = <-ended // it says nothing new
-				return err
 			}
-			return <-ended
+			if derr := <-ended; err == nil {
+				err = derr
+			}
+			return err
 		})
 	})
 	return more, err
@@ -193,7 +197,8 @@ func readExtras(ctx context.Context, conn *sql.Conn, name string) (x extras, err
 }
 
 // beginTogether starts a dump and a transaction that see the same moment. The
-// answer of the dump comes over the channel, which the caller must read.
+// answer of the dump comes over the channel, which the caller must read if
+// there is one, also with an error.
 func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, name string, info *database.BackupInfo, dump func() error) (<-chan error, error) {
 	c.stage.Lock()
 	defer c.stage.Unlock()
@@ -209,18 +214,9 @@ func (c *Cluster) beginTogether(ctx context.Context, conn, counting *sql.Conn, n
 	}
 	info.TakenAt = time.Now().UTC()
 	ended := make(chan error, 1)
-	go func() { ended <- dump() }() // read by the caller, or below
-	early, err := c.dumping(ctx, conn, name, before, ended)
-	if err := errors.Join(err, endStage(ctx, conn)); err != nil {
-		if early == nil {
-			_ = <-ended // that it was ended, or the same
-		}
-		return nil, err
-	}
-	if early != nil {
-		return early, nil
-	}
-	return ended, nil
+	go func() { ended <- dump() }() // read by the caller
+	err = c.dumping(ctx, conn, name, before, ended)
+	return ended, errors.Join(err, endStage(ctx, conn))
 }
 
 func endStage(ctx context.Context, conn *sql.Conn) error {
@@ -234,28 +230,27 @@ func endStage(ctx context.Context, conn *sql.Conn) error {
 }
 
 // dumping waits until mariadb-dump has begun its transaction: only then does
-// it choose a database. early gives its answer if it ended before we looked.
-func (c *Cluster) dumping(ctx context.Context, conn *sql.Conn, name string, before []string, ended <-chan error) (early chan error, err error) {
+// it choose a database. If it ended before we looked its answer stays there.
+func (c *Cluster) dumping(ctx context.Context, conn *sql.Conn, name string, before []string, ended chan error) error {
 	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case err := <-ended:
-			early = make(chan error, 1)
-			early <- err
-			return early, nil
+			ended <- err
+			return nil
 		case <-time.After(5 * time.Millisecond):
 		}
 		now, err := column(ctx, conn, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ? AND DB = ?", dumper, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if slices.ContainsFunc(now, func(id string) bool { return !slices.Contains(before, id) }) {
-			return nil, nil
+			return nil
 		}
 	}
-	return nil, bosman.Busy("the dump of %s did not begin within 20 seconds", name).WithNext("try again")
+	return bosman.Busy("the dump of %s did not begin within 20 seconds", name).WithNext("try again")
 }
 
 // dumpArgs are those of mariadb-dump for the tables of a database.
