@@ -33,3 +33,13 @@ func Lost(all []Ability) []string {
 	}
 	return out
 }
+
+// AdoptedDatabase is the database of an instance that Bosman did not make.
+type AdoptedDatabase struct {
+	Instance  string    `json:"instance"`
+	Name      string    `json:"name"`
+	Host      string    `json:"host"`
+	Port      int       `json:"port"`
+	Abilities []Ability `json:"abilities"`
+	Error     string    `json:"error,omitempty"` // why they are not known
+}

@@ -47,4 +47,5 @@ type Storage struct {
 	Databases []StoredDatabase `json:"databases"`
 	Servers   []DatabaseServer `json:"servers"`
 	Pool      string           `json:"pool,omitempty"` // why there are fewer copies ready than wanted
+	Adopted []AdoptedDatabase `json:"adopted,omitempty"` // those that Bosman did not make, with what is lost by that
 }

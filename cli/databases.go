@@ -40,6 +40,11 @@ func (c *databasesCmd) Run(e *env) error {
 		if err := e.table([]string{"INSTANCE", "WHAT", "SIZE", "DATA", "MADE BY", "SERVER", "NOTE"}, rows, "there is no database"); err != nil {
 			return err
 		}
+		for _, a := range s.Adopted {
+			if err := e.adopted(a); err != nil {
+				return err
+			}
+		}
 		for _, v := range s.Servers {
 			if err := e.serverLines(v); err != nil {
 				return err
@@ -57,6 +62,21 @@ func (e *env) dataOf(d bosman.StoredDatabase) string {
 		return "its own"
 	}
 	return strings.TrimSpace(d.Copy.From + " " + e.ago(d.Copy.TakenAt) + " " + releaseRef(d.Copy.Release))
+}
+
+func (e *env) adopted(a bosman.AdoptedDatabase) error {
+	if err := e.say("\n%s: the database %s on %s:%d is not Bosman's own", a.Instance, a.Name, a.Host, a.Port); err != nil {
+		return err
+	}
+	if a.Error != "" {
+		return e.say("  what may be done with it is not known: %s", a.Error)
+	}
+	for _, lost := range bosman.Lost(a.Abilities) {
+		if err := e.say("  no %s", lost); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *env) note(d bosman.StoredDatabase) string {

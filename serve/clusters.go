@@ -106,7 +106,7 @@ func (d *databases) resume(ctx context.Context) error {
 			return err
 		}
 		for _, i := range instances {
-			if i.Release == 0 {
+			if i.Release == 0 || postgres.IsAdopted(i.Database) {
 				continue
 			}
 			k, err := d.keeper(ctx, i, i.Database.Engine)
@@ -170,6 +170,11 @@ func (d *databases) stop(ctx context.Context) error {
 // keeper gives what looks after an instance's data: on the durable cluster
 // for staging and live, on the other one for copies.
 func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string) (*database.Keeper, error) {
+	if engine == bosman.EnginePostgres {
+		if k, err := d.adoptedKeeper(ctx, i); k != nil || err != nil {
+			return k, err
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	durable := i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging

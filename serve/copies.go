@@ -127,6 +127,9 @@ func (d *databases) renew(ctx context.Context, app string, now bool, pool int) e
 		if i.Kind != bosman.KindStaging || i.Release == 0 {
 			continue
 		}
+		if err := d.lend(ctx, i); err != nil {
+			return err
+		}
 		k, err := d.keeper(ctx, bosman.Instance{App: app, Kind: bosman.KindTesting}, i.Database.Engine)
 		if err != nil {
 			return err

@@ -90,6 +90,9 @@ func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) 
 
 // Drop takes away the database of an instance.
 func (d *databases) Drop(ctx context.Context, i bosman.Instance) error {
+	if postgres.IsAdopted(i.Database) {
+		return nil // it is not Bosman's to drop
+	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil || k.Engine == nil {
 		return err
@@ -106,6 +109,9 @@ func (d *databases) Drop(ctx context.Context, i bosman.Instance) error {
 
 // dropAll takes away an instance's database, files and what was kept of it.
 func (d *databases) dropAll(ctx context.Context, i bosman.Instance) error {
+	if postgres.IsAdopted(i.Database) {
+		return nil // it is not Bosman's to drop
+	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil {
 		return err

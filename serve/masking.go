@@ -97,6 +97,9 @@ func (d *databases) equip(app string, k *database.Keeper) {
 
 // maskable refuses copies that would have to be masked where that cannot be.
 func (d *databases) maskable(ctx context.Context, k *database.Keeper, from bosman.Instance) error {
+	if err := d.lend(ctx, from); err != nil {
+		return err
+	}
 	s, err := d.masks.spec(ctx, from.App, "", from.Release)
 	if err != nil || s.Empty() {
 		return err
@@ -126,6 +129,9 @@ func (d *databases) Masks(ctx context.Context, i bosman.Instance) ([]bosman.Mask
 	}
 	k, err := d.keeper(ctx, bosman.Instance{App: i.App, Kind: bosman.KindTesting}, i.Database.Engine)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.lend(ctx, i); err != nil {
 		return nil, err
 	}
 	s, err := d.masks.spec(ctx, i.App, "", i.Release)

@@ -20,6 +20,7 @@ func (d *databases) Storage(ctx context.Context, app string) (bosman.Storage, er
 	if err != nil {
 		return out, err
 	}
+	out.Adopted = d.adopted(ctx, instances)
 	byName := map[string]bosman.Instance{}
 	kinds := map[string]bool{}
 	for _, i := range instances {

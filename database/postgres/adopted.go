@@ -319,3 +319,6 @@ func (r *remote) unanswered(doing string, err error) error {
 }
 
 func shellWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// ShareSources lets e copy what from was given by AddSource, now and later.
+func (e *Engine) ShareSources(from *Engine) { e.adopted = from.adopted }
