@@ -98,11 +98,14 @@ func (w Written) String() string {
 	if len(w.Tables) > shown {
 		list = append(list, fmt.Sprintf("and %d more tables", len(w.Tables)-shown))
 	}
-	tables := "tables"
-	if len(w.Tables) == 1 {
-		tables = "table"
+	what := "1 row in 1 table was"
+	if w.Total() != 1 {
+		what = fmt.Sprintf("%d rows in %d tables were", w.Total(), len(w.Tables))
+		if len(w.Tables) == 1 {
+			what = fmt.Sprintf("%d rows in 1 table were", w.Total())
+		}
 	}
-	return fmt.Sprintf("%d rows in %d %s were written since the backup: %s", w.Total(), len(w.Tables), tables, strings.Join(list, ", "))
+	return what + " written since the backup: " + strings.Join(list, ", ")
 }
 
 // Unconfirmed is the answer to who would restore over what was written since

@@ -268,6 +268,13 @@ func words(op bosman.Operation, state bosman.OperationState, res steps.Result) s
 	case bosman.PlanDeploy:
 		return fmt.Sprintf("deployed %s to %s", ref(op.Release), op.Instance)
 	case bosman.PlanRevert:
+		if op.Backup != 0 {
+			var w bosman.Written
+			if op.WayBack != nil {
+				w.Known, w.Tables = true, op.WayBack.Lost
+			}
+			return fmt.Sprintf("took %s back to %s with the data of %s (%s)", op.Instance, ref(op.Release), bosman.Ref(bosman.LetterBackup, op.Backup), w)
+		}
 		return fmt.Sprintf("took %s back to %s", op.Instance, ref(op.Release))
 	case bosman.PlanTry:
 		return fmt.Sprintf("put %s (%s) on a fresh copy in %s", bosman.Ref(bosman.LetterChange, op.Change), ref(op.Release), op.Instance)

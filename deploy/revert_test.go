@@ -291,6 +291,9 @@ func TestRevertWithTheDatabase(t *testing.T) {
 		}
 		f.serves("live", 1)
 		s := f.see()
+		if last := s.Log[len(s.Log)-1]; last != "took live back to r1 with the data of k1 (1 row in 1 table was written since the backup: public.candidate 1)" {
+			t.Errorf("activity: %s", last)
+		}
 		if d := s.Data["live"]; !slices.Equal(d.Rows, []string{"a", "b"}) || !slices.Equal(d.Schema, []int{1}) {
 			t.Errorf("data %+v", d)
 		}

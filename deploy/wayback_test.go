@@ -41,7 +41,7 @@ func TestWatchTakesTheDataBackOnlyWhileNobodyWrote(t *testing.T) {
 		d := f.ask(bosman.PlanDeploy, "live", 2)
 		f.wait(d)
 		rev := f.lastRevert()
-		if rev.State != bosman.OpFailed || rev.Error.Kind != bosman.KindConflict || !strings.Contains(rev.Error.Message, "1 rows in 1 table") || len(rev.WayBack.Lost) != 1 {
+		if rev.State != bosman.OpFailed || rev.Error.Kind != bosman.KindConflict || !strings.Contains(rev.Error.Message, "1 row in 1 table") || len(rev.WayBack.Lost) != 1 {
 			t.Errorf("revert %+v", rev)
 		}
 		f.serves("live", 2)

@@ -236,6 +236,9 @@ func wish(op bosman.Operation) string {
 	case bosman.PlanDeploy:
 		return "deploy " + release + " to " + op.Instance
 	case bosman.PlanRevert:
+		if op.Backup != 0 {
+			return "go back to " + release + " with the data of " + bosman.Ref(bosman.LetterBackup, op.Backup) + " on " + op.Instance
+		}
 		return "go back to " + release + " on " + op.Instance
 	case bosman.PlanTry:
 		if op.Exact {

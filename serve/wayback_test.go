@@ -184,6 +184,22 @@ func TestWayBack(t *testing.T) {
 	if kept, err = w.s.helm.KeptCopies(ctx, admin, "tiny", "live"); err != nil || len(kept) != 2 || kept[0].ID == "" || kept[1].Operation == 0 {
 		t.Fatalf("kept in turn, and the way back: %+v, %v", kept, err)
 	}
+	// Killed while the data changes places, the next start finishes it.
+	w.stop()
+	if !w.child("database.replace.database=kill", "restore", "live") {
+		t.Error("not killed")
+	}
+	w.start()
+	if op := w.op(w.last(), nil); op.Plan != bosman.PlanRevert || op.State != bosman.OpDone {
+		w.dump()
+		t.Fatalf("killed in a swap: %s %s %v", op.Plan, op.State, op.Error)
+	}
+	if code, body := w.get("live", "/"); code != http.StatusOK || body != "hello 1 notes, files first" {
+		t.Errorf("live after a kill: %d %q", code, body)
+	}
+	if kept, err = w.s.helm.KeptCopies(ctx, admin, "tiny", "live"); err != nil || len(kept) != 2 || kept[1].Operation != 0 {
+		t.Fatalf("kept both times, and no way back any more: %+v, %v", kept, err)
+	}
 	if err := w.s.helm.RemoveKept(ctx, admin, "tiny", "live", kept[0].ID); err != nil {
 		t.Error(err)
 	}
