@@ -130,7 +130,7 @@ var modules = map[string]owner{
 	"golang.org/x/net":                {[]string{"build/report", "mailsink", "edge", "web"}, false, "hostile text: character sets and HTML"},
 	"golang.org/x/sync":               {[]string{"*"}, false, anyone},
 	"golang.org/x/sys":                {[]string{"*"}, false, anyone},
-	"golang.org/x/term":               {[]string{"cli", "demo"}, false, "only the command line and the demo have a terminal"},
+	"golang.org/x/term":               {[]string{"cli", "demo", "serve"}, false, "only the command line, the demo and the first start, which shows the recovery key, have a terminal"},
 	"golang.org/x/text":               {[]string{"web", "mailsink", "build/report"}, false, "texts and character sets"},
 }
 
