@@ -187,7 +187,7 @@ func judgeCrash(t *testing.T, w *world, name string) {
 // and see that it ends as it would have. The points are recorded, so a new one
 // cannot be forgotten.
 func TestKillAtEveryPoint(t *testing.T) {
-	need.Slow(t, "kills a process at every point of eight operations")
+	need.Slow(t, "kills a process at every point of eleven operations")
 	for name := range crashes {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			t.Parallel()

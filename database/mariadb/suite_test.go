@@ -38,7 +38,7 @@ func openSQL(d bosman.Database) (*sql.DB, error) {
 func TestSuiteOnMain(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)
-	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, databasetest.Verbs()...)
+	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback")...)
 }
 
 func TestSuiteOnScratch(t *testing.T) {
