@@ -263,8 +263,6 @@ func (c *cursor) any(keywords ...string) string {
 	return ""
 }
 
-func (c *cursor) done() bool { return c.pos >= len(c.words) }
-
 // name reads a name, perhaps with schema: public.users gives "users", as
 // names are compared across files that may or may not write the schema, unless
 // it is another one.

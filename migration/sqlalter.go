@@ -52,7 +52,7 @@ func (s *script) addTo(t string, c *cursor, action statement, at int) {
 		s.doubt("what is added to %s cannot be read (line %d)", t, at)
 		return
 	}
-	rest := statement(c.words[c.pos:])
+	rest := c.words[c.pos:]
 	kind := strings.ToLower(c.peek().text)
 	own := rest.has("GENERATED") || rest.has("IDENTITY") || rest.has("AUTO_INCREMENT") || strings.HasSuffix(kind, "serial")
 	switch {

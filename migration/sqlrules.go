@@ -266,7 +266,7 @@ func (s *script) drop(c *cursor, st statement, n, at int) {
 	c.take("IF", "EXISTS")
 	switch what {
 	case "TABLE":
-		for _, part := range statement(c.words[c.pos:]).split() {
+		for _, part := range c.words[c.pos:].split() {
 			one := &cursor{words: part}
 			t := one.name()
 			s.touch(t)
@@ -309,7 +309,7 @@ func (s *script) alterWhat(c *cursor, st statement, at int) {
 			return
 		}
 		s.touch(t)
-		for _, action := range statement(c.words[c.pos:]).split() {
+		for _, action := range c.words[c.pos:].split() {
 			if len(action) > 0 {
 				s.alterTable(t, action, at)
 			}
