@@ -89,14 +89,10 @@ func (d *decoder) written(key string) bool {
 }
 
 func (d *decoder) checkDatabase(key string, s bosman.DatabaseSpec) {
-	where := key
-	if d.written(key + ".engine") {
-		where = key + ".engine"
-		if !slices.Contains(engines, s.Engine) {
-			// One word is a mistake at the key itself.
-			d.at(d.sources[where], key, "expected %s, found %q", strings.Join(engines, ", "), s.Engine)
-			return
-		}
+	if d.written(key+".engine") && !slices.Contains(engines, s.Engine) {
+		// One word is a mistake at the key itself.
+		d.at(d.sources[key+".engine"], key, "expected %s, found %q", strings.Join(engines, ", "), s.Engine)
+		return
 	}
 	postgres := s.Engine == bosman.EnginePostgres || s.Engine == ""
 	if d.written(key+".url_from") && (!envName.MatchString(s.URLFrom) || reservedEnv.MatchString(s.URLFrom)) {

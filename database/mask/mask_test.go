@@ -250,7 +250,8 @@ func TestVersion(t *testing.T) {
 	seen := map[string]bool{version(base): true}
 	for _, s := range []Spec{
 		{Columns: map[string]string{"a.b": "hash"}, Salt: "x"},
-		{Columns: base.Columns, Salt: "y"}, {Columns: base.Columns, Also: base.Columns, Salt: "x"},
+		{Columns: base.Columns, Salt: "y"},
+		{Columns: base.Columns, Also: base.Columns, Salt: "x"},
 		{Columns: base.Columns, Salt: "x", Types: []string{"email"}},
 		{Columns: base.Columns, Salt: "x", SQL: []File{{"a.sql", "SELECT 1"}}},
 		{Columns: base.Columns, Salt: "x", SQL: []File{{"a.sql", "SELECT 2"}}},
