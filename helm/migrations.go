@@ -42,41 +42,6 @@ func (h *Helm) SchemaStep(ctx context.Context, app string, from, to int) (bosman
 	return step, nil
 }
 
-// floorDepth is how many releases back the floor is looked for.
-const floorDepth = 20
-
-// Floor gives how far back an instance may go by its code alone: down to the
-// release above the last destructive migration it ran.
-func (h *Helm) Floor(ctx context.Context, i bosman.Instance) (bosman.Floor, error) {
-	floor := bosman.Floor{Release: i.Release}
-	if i.Release == 0 {
-		return floor, nil
-	}
-	ops, err := h.Store.Operations(ctx, i.App, i.Name, 0)
-	if err != nil {
-		return floor, err
-	}
-	seen := map[int]bool{i.Release: true}
-	for _, o := range ops { // newest first
-		for _, n := range []int{o.Release, o.From} {
-			if o.Plan != bosman.PlanDeploy || !o.Committed || n == 0 || seen[n] || len(seen) > floorDepth {
-				continue
-			}
-			seen[n] = true
-			step, err := h.SchemaStep(ctx, i.App, n, i.Release)
-			if err != nil {
-				return floor, err
-			}
-			if why := step.Against(); why != "" {
-				floor.Below, floor.Because = n, why
-				return floor, nil
-			}
-			floor.Release = n
-		}
-	}
-	return floor, nil
-}
-
 // --- what forges are told
 
 // migrationContext names the status about migrations at the forge.
