@@ -44,8 +44,8 @@ type DatabaseServer struct {
 
 // Storage is what an app's databases take, and where.
 type Storage struct {
-	Databases []StoredDatabase `json:"databases"`
-	Servers   []DatabaseServer `json:"servers"`
-	Pool      string           `json:"pool,omitempty"` // why there are fewer copies ready than wanted
-	Adopted []AdoptedDatabase `json:"adopted,omitempty"` // those that Bosman did not make, with what is lost by that
+	Databases []StoredDatabase  `json:"databases"`
+	Servers   []DatabaseServer  `json:"servers"`
+	Pool      string            `json:"pool,omitempty"`    // why there are fewer copies ready than wanted
+	Adopted   []AdoptedDatabase `json:"adopted,omitempty"` // those that Bosman did not make, with what is lost by that
 }
