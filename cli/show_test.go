@@ -239,7 +239,7 @@ func TestCompletion(t *testing.T) {
 		return strings.TrimSpace(string(out))
 	}
 	for words, want := range map[string]string{
-		`bosman sen`: "send-back", `bosman backup re`: "restore", `bosman deploy live --rel`: "--release", `bosman people token n`: "new", `bosman backup restore k1 --inst`: "--instance",
+		`bosman sen`: "send-back", `bosman backup res`: "restore", `bosman deploy live --rel`: "--release", `bosman people token n`: "new", `bosman backup restore k1 --inst`: "--instance",
 	} {
 		if got := complete(words); got != want {
 			t.Errorf("%s completes to %q, want %q", words, got, want)

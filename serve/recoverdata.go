@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -215,7 +214,7 @@ func (r *recovery) restore(ctx context.Context, i bosman.Instance, f found) erro
 	if err := k.Recover(ctx); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(instanceDir(r.opt.Data, i.App, i.Name)), 0o755); err != nil {
+	if err := os.MkdirAll(instanceDir(r.opt.Data, i.App, i.Name), 0o755); err != nil {
 		return bosman.Unavailable("the folder of %s cannot be made", i.Name).Because(err)
 	}
 	_, kept, got, err := k.Restore(ctx, f.at, i.Name, r.dbs.snapshot(i, m))

@@ -355,10 +355,27 @@ func (d *databases) cameInRehearsal(ctx context.Context, l deploy.Launch, m *bos
 	if err != nil {
 		return err
 	}
+	if same, err := d.asLiveRan(ctx, l, m); err != nil || same {
+		return err
+	}
 	ref := bosman.Ref(bosman.LetterRelease, l.Release)
 	return bosman.Conflict("when %s was rehearsed, its release command never came to the database it was given: it may use another one", ref).
 		WithKept("nothing was migrated").
 		WithNext("let it read DATABASE_URL, or set guard: in bosman.yaml; if all is well: bosman rehearse " + ref + ` --accept --why "…"`)
+}
+
+// asLiveRan says whether the instance ran this very release command before and
+// the migrations are the same: then it goes nowhere new.
+func (d *databases) asLiveRan(ctx context.Context, l deploy.Launch, m *bosman.Manifest) (bool, error) {
+	if l.Instance.Release == 0 {
+		return false, nil
+	}
+	before, err := d.records.Manifest(ctx, l.Instance.App, l.Instance.Release)
+	if err != nil || before.Release != m.Release {
+		return false, err
+	}
+	step, err := d.instances.helm.SchemaStep(ctx, l.Instance.App, l.Instance.Release, l.Release)
+	return err == nil && step.Empty(), err
 }
 
 // cutText keeps the beginning of a long text.
