@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(./...)
+packages=(./serve ./database/postgres ./...) # the longest first, so that they do not run alone at the end
 for argument in "$@"; do
     case $argument in ./* | .) packages=() ;; esac
 done
