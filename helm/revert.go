@@ -310,7 +310,11 @@ func (h *Helm) Forecast(ctx context.Context, op bosman.Operation) (Forecast, err
 			break
 		}
 		if o.WayBack.NotAdditive() {
-			return Forecast{true, fmt.Sprintf("not additive, as staging's %s: a revert will take the data back too", because(o))}, nil
+			data := "a revert will take the data back too"
+			if i.Database.Adopted() {
+				data = "a revert will need the data of before, which is put back by hand: the database is not Bosman's"
+			}
+			return Forecast{true, fmt.Sprintf("not additive, as staging's %s: %s", because(o), data)}, nil
 		}
 		if o.WayBack != nil && o.WayBack.Proof == bosman.ProofGood && proven == 0 {
 			proven = o.Number
