@@ -233,7 +233,10 @@ func (h *Helm) PlanRevert(ctx context.Context, a bosman.Actor, app, instance str
 	d := back.deployment
 	p := bosman.RevertPlan{Instance: instance, Release: back.to, From: i.Release, Reverts: d.Number, Backup: d.Backup, Floor: back.floor, Refused: back.refused()}
 	if p.Written, err = h.written(ctx, i, d); err != nil {
-		return p, err
+		if !i.Database.Adopted() || ctx.Err() != nil {
+			return p, err
+		}
+		p.Written = bosman.Written{} // its server is not ours and may be gone; the code goes back all the same
 	}
 	p.Policy, p.Why = bosman.RevertPolicyOf(d.WayBack, p.Written)
 	if d.WayBack != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/internal/need"
 )
@@ -210,10 +212,17 @@ k = psycopg2.connect(os.environ["DATABASE_URL"]).cursor(); k.execute("SELECT wor
 	gone()
 	w.s.databases.mu.Lock()
 	clear(w.s.databases.looked)
+	maps.DeleteFunc(w.s.databases.keepers, func(key string, _ *database.Keeper) bool { return strings.HasPrefix(key, bosman.AdoptedPrefix) })
 	w.s.databases.mu.Unlock()
 	s, err = w.s.helm.DatabasesOf(ctx, anna, "tiny")
 	if err != nil || len(s.Adopted) != 1 || s.Adopted[0].Error == "" || len(bosman.Lost(s.Adopted[0].Abilities)) < 4 {
 		t.Errorf("without its server: %+v, %v", s.Adopted, err)
+	}
+	if again, err := w.s.helm.PlanRevert(ctx, admin, "tiny", "live"); err != nil || !slices.Equal(again.Lost, p.Lost) || again.ByHand != p.ByHand || again.Written.Known {
+		t.Errorf("without its server: %+v, %v", again, err)
+	}
+	if kept, err := w.s.helm.KeptCopies(ctx, admin, "tiny", ""); err != nil {
+		t.Errorf("without its server: %+v, %v", kept, err)
 	}
 
 	all, err := json.Marshal([]any{first, second, try, s, p, fmt.Sprintf("%+v", refused)})
