@@ -271,3 +271,13 @@ func filesWith(t *testing.T, dir, word string) []string {
 	slices.Sort(out)
 	return out
 }
+
+func TestLiveIsNotCopiedUnmasked(t *testing.T) {
+	d := &databases{}
+	if err := d.maskable(t.Context(), nil, bosman.Instance{App: "tiny", Name: "live", Kind: bosman.KindLive}); bosman.KindOf(err) != bosman.KindForbidden || bosman.AsError(err).Next == "" {
+		t.Errorf("live: %v", err)
+	}
+	if err := d.maskable(t.Context(), nil, bosman.Instance{App: "tiny", Name: "staging", Kind: bosman.KindStaging}); err != nil {
+		t.Errorf("staging: %v", err)
+	}
+}

@@ -40,7 +40,7 @@ type databases struct {
 	mariaDBs map[string]*mariadb.Cluster
 	keepers  map[string]*database.Keeper
 	looked   map[string]bosman.AdoptedDatabase // by app/instance
-	clones   *clones // where copies live; set by resume
+	clones   *clones                           // where copies live; set by resume
 }
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {

@@ -46,7 +46,10 @@ func (s *Story) Adopt() {
 	d := bosman.AdoptedDatabase{
 		Instance: "live", Name: "rms_production", Host: "db.example.org", Port: 5432,
 		Abilities: []bosman.Ability{
-			{Name: bosman.CanBackup, OK: true}, {Name: bosman.CanVerify, OK: true, Why: "on Bosman's own server"}, {Name: bosman.CanCopy, OK: true}, {Name: bosman.CanCount, OK: true},
+			{Name: bosman.CanBackup, OK: true},
+			{Name: bosman.CanVerify, OK: true, Why: "on Bosman's own server"},
+			{Name: bosman.CanCopy, OK: true},
+			{Name: bosman.CanCount, OK: true},
 			{Name: bosman.CanRestore, Why: "Bosman does not replace a database that it did not make; it says the commands"},
 			{Name: bosman.CanKeep, Why: "Bosman makes no copies on that server, so a revert with its database is a restore by hand"},
 			{Name: bosman.CanRoles, Why: "a backup holds no roles of a server that is not Bosman's own"},
