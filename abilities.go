@@ -1,6 +1,9 @@
 package bosman
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Ability is something that Bosman can, or cannot, do with a database.
 type Ability struct {
@@ -34,6 +37,34 @@ func Lost(all []Ability) []string {
 	return out
 }
 
+// LostToRevert gives those of Lost that matter when something is to be taken
+// back.
+func LostToRevert(all []Ability) []string {
+	var out []Ability
+	for _, a := range all {
+		if a.Name == CanKeep || a.Name == CanRestore || a.Name == CanBackup || a.Name == CanVerify {
+			out = append(out, a)
+		}
+	}
+	return Lost(out)
+}
+
+// AdoptedPrefix begins Database.Cluster of a database that Bosman did not make.
+const AdoptedPrefix = "adopted:"
+
+// Adopted says whether Bosman did not make this database.
+func (d Database) Adopted() bool { return strings.HasPrefix(d.Cluster, AdoptedPrefix) }
+
+// NotOurs is the answer to who would replace the database of an instance that
+// Bosman did not make. byHand says how a person does it, "" when not known.
+func NotOurs(instance, byHand string) error {
+	e := Invalid("%s is not Bosman's own database: Bosman puts no backup in its place", instance).WithKept("nothing was changed")
+	if byHand == "" {
+		byHand = "restore by hand: get the backup's files with bosman backup, and let whoever runs the server put them in its place"
+	}
+	return e.WithNext(byHand)
+}
+
 // AdoptedDatabase is the database of an instance that Bosman did not make.
 type AdoptedDatabase struct {
 	Instance  string    `json:"instance"`
@@ -41,5 +72,7 @@ type AdoptedDatabase struct {
 	Host      string    `json:"host"`
 	Port      int       `json:"port"`
 	Abilities []Ability `json:"abilities"`
-	Error     string    `json:"error,omitempty"` // why they are not known
+	Error     string    `json:"error,omitempty"`   // why they are not known, or not as of now
+	ByHand    string    `json:"by_hand,omitempty"` // how a person puts a backup in its place, a line for each step
+	At        time.Time `json:"at,omitzero"`       // when the abilities were looked at
 }

@@ -137,6 +137,13 @@ func RevertPolicyOf(way *WayBack, written Written) (RevertPolicy, string) {
 	return RevertAsk, why + "; " + written.String() + ": a person decides"
 }
 
+// AdoptedWhy is the reason of RevertAsk where the data would go back with the
+// code, were the database Bosman's.
+func (w *WayBack) AdoptedWhy(written Written) string {
+	_, why := RevertPolicyOf(w, written)
+	return strings.TrimSuffix(why, ": the data goes back with the code") + "; the database is not Bosman's, so its data goes back by hand: a person decides"
+}
+
 // ByItself says whether the watch may go back without a person: only where it
 // is known that nothing breaks and nothing is lost.
 func (p RevertPolicy) ByItself(way *WayBack) bool {
@@ -179,4 +186,7 @@ type RevertPlan struct {
 	Expected  time.Duration `json:"expected_ns"` // how long the data takes to go back; 0: not known
 	Floor     Floor         `json:"floor"`
 	Refused   string        `json:"refused,omitempty"` // why the code alone does not go back; "" if it may
+	Adopted   bool          `json:"adopted,omitempty"` // the database is not Bosman's: the data does not go back by itself
+	Lost      []string      `json:"lost,omitempty"`    // what Bosman cannot do with it, each with why
+	ByHand    string        `json:"by_hand,omitempty"` // how a person puts the backup in its place, a line for each step
 }

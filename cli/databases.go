@@ -69,7 +69,12 @@ func (e *env) adopted(a bosman.AdoptedDatabase) error {
 		return err
 	}
 	if a.Error != "" {
-		return e.say("  what may be done with it is not known: %s", a.Error)
+		if err := e.say("  what may be done with it is not known now: %s", a.Error); err != nil || len(a.Abilities) == 0 {
+			return err
+		}
+		if err := e.say("  as of before:"); err != nil {
+			return err
+		}
 	}
 	for _, lost := range bosman.Lost(a.Abilities) {
 		if err := e.say("  no %s", lost); err != nil {

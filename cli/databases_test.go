@@ -40,6 +40,28 @@ func TestDatabasesAsPeopleReadThem(t *testing.T) {
 	}
 }
 
+func TestDatabasesThatAreNotOurs(t *testing.T) {
+	a := bosman.AdoptedDatabase{Instance: "live", Name: "shop", Host: "db.example.org", Port: 5432, Abilities: []bosman.Ability{{Name: bosman.CanBackup, OK: true}, {Name: bosman.CanRestore, Why: "it is not ours"}}}
+	head := "\nlive: the database shop on db.example.org:5432 is not Bosman's own\n"
+	gone := a
+	gone.Error = "no answer"
+	unknown := gone
+	unknown.Abilities = nil
+	for _, c := range []struct {
+		a    bosman.AdoptedDatabase
+		want string
+	}{
+		{a, head + "  no restore: it is not ours\n"},
+		{gone, head + "  what may be done with it is not known now: no answer\n  as of before:\n  no restore: it is not ours\n"},
+		{unknown, head + "  what may be done with it is not known now: no answer\n"},
+	} {
+		e, out := screen(t)
+		if err := e.adopted(c.a); err != nil || out.String() != c.want {
+			t.Errorf("got\n%s\nwant\n%s, %v", out, c.want, err)
+		}
+	}
+}
+
 func TestDatabasesOverTheAPI(t *testing.T) {
 	s := newScript(t)
 	s.run("", "databases", "--app", "rms").want(t, "databases", ExitOK, "there is no database")

@@ -82,6 +82,14 @@ func (e *env) explain(p bosman.RevertPlan) string {
 		say("The code alone does not go back: %s.", p.Refused)
 	}
 	switch {
+	case p.Adopted:
+		say("The database is not Bosman's: a revert takes back the code alone.")
+		for _, lost := range p.Lost {
+			say("  no %s", lost)
+		}
+		if p.Backup != 0 && p.ByHand != "" {
+			say("To put the data of %s back, %s", backupRef(p.Backup), p.ByHand)
+		}
 	case p.Backup == 0:
 		say("There is no backup from before it to restore.")
 	case p.Kept:

@@ -30,3 +30,15 @@ func TestRevertIsExplainedAndConfirmed(t *testing.T) {
 	s.run("", "kept", "remove", "staging", "nothing").want(t, "what is not there", ExitNotFound)
 	s.run("", "kept", "remove", "staging", id, "-y").want(t, "removal", ExitOK, "removed what was kept of staging")
 }
+
+func TestRevertOfADatabaseThatIsNotOurs(t *testing.T) {
+	e, _ := screen(t)
+	got := e.explain(bosman.RevertPlan{
+		Instance: "live", Release: 4, From: 5, Reverts: 9, Policy: bosman.RevertAsk, Why: "a person decides", Backup: 3,
+		Adopted: true, Lost: []string{"restore: it is not ours"}, ByHand: "restore by hand:\n    pg_restore",
+	})
+	want := "live goes from r5 back to r4; d9 is taken back.\nR3: a person decides.\nThe database is not Bosman's: a revert takes back the code alone.\n  no restore: it is not ours\nTo put the data of k3 back, restore by hand:\n    pg_restore"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

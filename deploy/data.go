@@ -258,9 +258,6 @@ func (j *job) copy(ctx context.Context) error {
 	if name == "" {
 		name = string(bosman.KindStaging)
 	}
-	if name == string(bosman.KindLive) {
-		return bosman.Forbidden("live's data does not leave live").WithNext("copy staging: instances: {" + string(j.i.Kind) + ": {copy: staging}} in bosman.yaml on main")
-	}
 	from, err := j.Records.Instance(ctx, j.op.App, name)
 	if err != nil {
 		return err

@@ -215,6 +215,8 @@ func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) erro
 		switch {
 		case !way.RestoredAt.IsZero():
 			fail.Kept = join(fail.Kept, "its data is as it was before")
+		case way.NotAdditive() && j.op.Backup != 0 && j.i.Database.Adopted():
+			fail.Next = join(fail.Next, fmt.Sprintf("to put the data back as it was (%s) by hand: bosman revert %s --explain says how", bosman.Ref(bosman.LetterBackup, j.op.Backup), j.op.Instance))
 		case way.NotAdditive() && j.op.Backup != 0:
 			fail.Next = join(fail.Next, fmt.Sprintf("to put the data back as it was (%s): bosman revert %s --database restore", bosman.Ref(bosman.LetterBackup, j.op.Backup), j.op.Instance))
 		}

@@ -253,6 +253,9 @@ func (j *job) wayOut(ctx context.Context) (bosman.RevertPolicy, string, error) {
 		}
 	}
 	how, why := bosman.RevertPolicyOf(way, w)
+	if how == bosman.RevertRestore && j.i.Database.Adopted() {
+		how, why = bosman.RevertAsk, way.AdoptedWhy(w)
+	}
 	if how == bosman.RevertRestore && j.op.Backup == 0 {
 		how, why = bosman.RevertAsk, why+"; but there is no backup"
 	}
@@ -268,7 +271,11 @@ func (j *job) leaveToPeople(ctx context.Context, policy *bosman.Policy, v bosman
 	if policy.Watch.Revert {
 		note = "it is not taken back by itself, a person must decide: " + why
 		bad.Message += "; " + note
-		if how == bosman.RevertAsk && j.op.Backup != 0 {
+		switch {
+		case how != bosman.RevertAsk || j.op.Backup == 0:
+		case j.i.Database.Adopted():
+			bad.Next += " --explain says how its data goes back by hand; or fix it forward: push and deploy"
+		default:
 			bad.Next += fmt.Sprintf(" --database restore for the data of %s, or fix it forward: push and deploy", bosman.Ref(bosman.LetterBackup, j.op.Backup))
 		}
 	}

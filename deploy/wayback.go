@@ -106,7 +106,7 @@ func (j *job) prove(ctx context.Context) error {
 		j.run.Note(ctx, "no other release runs that could be asked")
 		return nil
 	case way.Destructive:
-		j.run.Note(ctx, "%s is not asked: what it needs was dropped or changed, so a revert takes the data back too", ref(j.i.Release))
+		j.run.Note(ctx, "%s is not asked: what it needs was dropped or changed, so %s", ref(j.i.Release), j.dataGoesBack())
 		return nil
 	}
 	l := j.old()
@@ -139,7 +139,7 @@ func (j *job) prove(ctx context.Context) error {
 	case bosman.ProofGood:
 		j.run.Note(ctx, "%s works on the new schema, seen in %s: %s; a revert takes only the code back", ref(j.i.Release), short(j.Now().Sub(begun)), text)
 	case bosman.ProofFailed:
-		j.run.Note(ctx, "%s does not work on the new schema: %s; a revert takes the data back too", ref(j.i.Release), text)
+		j.run.Note(ctx, "%s does not work on the new schema: %s; %s", ref(j.i.Release), text, j.dataGoesBack())
 	case bosman.ProofNone:
 		j.run.Note(ctx, "that %s works on the new schema is not proven: %s", ref(j.i.Release), text)
 	}
@@ -445,4 +445,13 @@ func (j *job) restored(ctx context.Context) error {
 			w.Kept, w.KeptFiles, w.KeptBytes = "", "", 0
 		}
 	})
+}
+
+// dataGoesBack says how a revert takes back data that the release before
+// cannot use.
+func (j *job) dataGoesBack() string {
+	if j.i.Database.Adopted() {
+		return "a revert needs the data of before, which is put back by hand: the database is not Bosman's"
+	}
+	return "a revert takes the data back too"
 }

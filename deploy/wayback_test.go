@@ -52,6 +52,32 @@ func TestWatchTakesTheDataBackOnlyWhileNobodyWrote(t *testing.T) {
 	})
 }
 
+// Where the database is not Bosman's its data does not go back by itself, so a
+// person decides.
+func TestWatchLeavesDataThatIsNotOursToPeople(t *testing.T) {
+	f := newFixture(t)
+	f.drops = true
+	if err := f.tx(func(s *state) error {
+		i := s.Instances["live"]
+		i.Database = bosman.Database{Engine: "postgres", Cluster: bosman.AdoptedPrefix + "rms/live", Name: "live"}
+		s.Instances["live"] = i
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.on("Watch", func(context.Context) error { return errors.New("bad") })
+	op := f.wait(f.ask(bosman.PlanDeploy, "live", 2))
+	if op.Error == nil || !strings.Contains(op.Error.Message, "goes back by hand: a person decides") || !strings.Contains(op.Error.Next, "bosman revert live --explain") {
+		t.Errorf("row %+v, error %+v", op, op.Error)
+	}
+	for _, o := range f.see().Ops {
+		if o.Plan == bosman.PlanRevert {
+			t.Errorf("a revert by itself: %+v", o)
+		}
+	}
+	f.serves("live", 2)
+}
+
 func (f *fixture) lastRevert() (rev bosman.Operation) {
 	f.Helper()
 	f.eventually("a revert ends", func() bool {

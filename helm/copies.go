@@ -9,6 +9,9 @@ import (
 // Storage tells what an app's databases take on the servers.
 type Storage interface {
 	Storage(ctx context.Context, app string) (bosman.Storage, error)
+	// Adopted says what cannot be done with the database of an instance that
+	// Bosman did not make.
+	Adopted(ctx context.Context, i bosman.Instance) bosman.AdoptedDatabase
 }
 
 // TryExact is Try with the source's data of this moment, however long that
@@ -45,4 +48,35 @@ func (h *Helm) DatabasesOf(ctx context.Context, a bosman.Actor, app string) (bos
 		s.Servers = []bosman.DatabaseServer{}
 	}
 	return s, nil
+}
+
+// AdoptedOf says what cannot be done with the database of an instance, and how
+// a person does it by hand; nil for a database that Bosman made.
+func (h *Helm) AdoptedOf(ctx context.Context, a bosman.Actor, app, instance string) (*bosman.AdoptedDatabase, error) {
+	i, err := h.Instance(ctx, a, app, instance)
+	if err != nil {
+		return nil, err
+	}
+	return h.adopted(ctx, i), nil
+}
+
+func (h *Helm) adopted(ctx context.Context, i bosman.Instance) *bosman.AdoptedDatabase {
+	if !i.Database.Adopted() || h.Config.Storage == nil {
+		return nil
+	}
+	found := h.Config.Storage.Adopted(ctx, i)
+	return &found
+}
+
+// replaceable refuses to put something in the place of a database that Bosman
+// did not make.
+func (h *Helm) replaceable(ctx context.Context, i bosman.Instance) error {
+	if !i.Database.Adopted() {
+		return nil
+	}
+	byHand := ""
+	if a := h.adopted(ctx, i); a != nil {
+		byHand = a.ByHand
+	}
+	return bosman.NotOurs(i.Name, byHand)
 }

@@ -50,3 +50,9 @@ func TestExactCopiesAndWhatDatabasesTake(t *testing.T) {
 	_, err = r.DatabasesOf(ctx, bosman.System(), "none")
 	wantKind(t, "no such app", err, bosman.KindNotFound)
 }
+
+func (s *storedAt) Adopted(_ context.Context, i bosman.Instance) bosman.AdoptedDatabase {
+	return bosman.AdoptedDatabase{Instance: i.Name, Name: i.Database.Name, ByHand: "restore by hand", Abilities: []bosman.Ability{
+		{Name: bosman.CanBackup, OK: true}, {Name: bosman.CanRestore, Why: "it is not ours"}, {Name: bosman.CanRoles, Why: "none"},
+	}}
+}

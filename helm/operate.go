@@ -223,6 +223,9 @@ func (h *Helm) RestoreBackup(ctx context.Context, a bosman.Actor, app string, ba
 	if b.Instance == string(bosman.KindLive) && i.Kind != bosman.KindLive {
 		return bosman.Operation{}, bosman.Forbidden("live's data does not leave live").WithKept(i.Name + " was left as it is")
 	}
+	if err := h.replaceable(ctx, i); err != nil {
+		return bosman.Operation{}, err
+	}
 	if b.VerifiedAt.IsZero() {
 		return bosman.Operation{}, bosman.Conflict("%s was never verified: %s", bosman.Ref(bosman.LetterBackup, backup), b.Error).WithKept(i.Name + " was left as it is").WithNext("take another: bosman backup list")
 	}

@@ -85,6 +85,9 @@ func (h *Helm) revert(ctx context.Context, a bosman.Actor, i bosman.Instance, re
 	}
 	written := bosman.Written{}
 	if req.Restore {
+		if err := h.replaceable(ctx, i); err != nil {
+			return op, err
+		}
 		if op.Backup = back.deployment.Backup; op.Backup == 0 {
 			return op, bosman.Conflict("%s has no backup of its own to restore", opRef(back.deployment.Number)).WithKept("it was left as it is").WithNext("choose one: bosman backup list --instance " + i.Name + ", or revert with --database keep")
 		}
@@ -95,8 +98,12 @@ func (h *Helm) revert(ctx context.Context, a bosman.Actor, i bosman.Instance, re
 			return op, written.Unconfirmed(i.Name)
 		}
 	} else if refused := back.refused(); refused != "" && !a.System && req.Override == "" {
+		data := fmt.Sprintf("take the data back too: bosman revert %s --database restore (first: --explain)", i.Name)
+		if i.Database.Adopted() {
+			data = fmt.Sprintf("its database is not Bosman's, so the data goes back by hand: bosman revert %s --explain says how", i.Name)
+		}
 		return op, bosman.Conflict("%s", refused).WithKept(i.Name + " was left as it is").
-			WithNext(fmt.Sprintf("take the data back too: bosman revert %s --database restore (first: --explain); or fix it forward; an administrator may pass this rule: --override \"reason\"", i.Name))
+			WithNext(data + "; or fix it forward; an administrator may pass this rule: --override \"reason\"")
 	}
 	policy, _ := bosman.RevertPolicyOf(back.deployment.WayBack, written)
 	op.WayBack = &bosman.WayBack{Policy: policy, Confirmed: req.ConfirmLoss, Override: req.Override}
@@ -226,12 +233,21 @@ func (h *Helm) PlanRevert(ctx context.Context, a bosman.Actor, app, instance str
 	d := back.deployment
 	p := bosman.RevertPlan{Instance: instance, Release: back.to, From: i.Release, Reverts: d.Number, Backup: d.Backup, Floor: back.floor, Refused: back.refused()}
 	if p.Written, err = h.written(ctx, i, d); err != nil {
-		return p, err
+		if !i.Database.Adopted() || ctx.Err() != nil {
+			return p, err
+		}
+		p.Written = bosman.Written{} // its server is not ours and may be gone; the code goes back all the same
 	}
 	p.Policy, p.Why = bosman.RevertPolicyOf(d.WayBack, p.Written)
 	if d.WayBack != nil {
 		p.Schema, p.Proof, p.ProofNote, p.KeptNote = d.WayBack.Schema, d.WayBack.Proof, d.WayBack.ProofNote, d.WayBack.KeptNote
 		p.Kept, p.KeptBytes = d.WayBack.Kept != "", d.WayBack.KeptBytes
+	}
+	if found := h.adopted(ctx, i); found != nil {
+		p.Adopted, p.Lost, p.ByHand, p.Kept = true, bosman.LostToRevert(found.Abilities), found.ByHand, false
+		if p.Policy == bosman.RevertRestore {
+			p.Policy, p.Why = bosman.RevertAsk, d.WayBack.AdoptedWhy(p.Written)
+		}
 	}
 	if p.Proof != bosman.ProofNone {
 		p.ProvenBy, p.ProvenOn = d.Number, instance
@@ -297,7 +313,11 @@ func (h *Helm) Forecast(ctx context.Context, op bosman.Operation) (Forecast, err
 			break
 		}
 		if o.WayBack.NotAdditive() {
-			return Forecast{true, fmt.Sprintf("not additive, as staging's %s: a revert will take the data back too", because(o))}, nil
+			data := "a revert will take the data back too"
+			if i.Database.Adopted() {
+				data = "a revert will need the data of before, which is put back by hand: the database is not Bosman's"
+			}
+			return Forecast{true, fmt.Sprintf("not additive, as staging's %s: %s", because(o), data)}, nil
 		}
 		if o.WayBack != nil && o.WayBack.Proof == bosman.ProofGood && proven == 0 {
 			proven = o.Number

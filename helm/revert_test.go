@@ -216,3 +216,46 @@ func TestWhatIsLeftToPeopleIsLoud(t *testing.T) {
 		t.Errorf("%+v, %v, %v", m, ok, err)
 	}
 }
+
+// What is not Bosman's is not replaced, and that is said beforehand.
+func TestRevertOfADatabaseThatIsNotOurs(t *testing.T) {
+	r, k := deployed(t, dropped)
+	ctx := t.Context()
+	k.written = bosman.Written{Known: true, Certain: true}
+	r.Config.Storage = &storedAt{}
+	i, err := r.Store.Instance(ctx, "rms", "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := r.AdoptedOf(ctx, admin, "rms", "live"); a != nil || err != nil {
+		t.Errorf("of Bosman's own: %+v, %v", a, err)
+	}
+	i.Database = bosman.Database{Engine: "postgres", Cluster: bosman.AdoptedPrefix + "rms/live", Name: "shop"}
+	if err := r.Store.SaveInstance(ctx, i); err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.PlanRevert(ctx, admin, "rms", "live")
+	if err != nil || !p.Adopted || p.Kept || p.Policy != bosman.RevertAsk || !strings.Contains(p.Why, "nothing was written since the backup; the database is not Bosman's") || len(p.Lost) != 1 || p.Lost[0] != "restore: it is not ours" || p.ByHand == "" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	_, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true})
+	wantKind(t, "with the data", err, bosman.KindInvalid, "live is not Bosman's own database")
+	_, err = r.RestoreBackup(ctx, admin, "rms", 3, "")
+	wantKind(t, "a restore", err, bosman.KindInvalid, "live is not Bosman's own database")
+	if next := bosman.AsError(err).Next; next != "restore by hand" {
+		t.Errorf("next: %s", next)
+	}
+	_, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
+	wantKind(t, "below the floor", err, bosman.KindConflict, "rollback floor")
+	if next := bosman.AsError(err).Next; !strings.Contains(next, "by hand") || strings.Contains(next, "--database restore") {
+		t.Errorf("next: %s", next)
+	}
+	if op, err := r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Override: "I put it back by hand"}); err != nil || op.Backup != 0 {
+		t.Errorf("%+v, %v", op, err)
+	}
+	// Staging's migrations are told in these words too.
+	r.past(20, "staging", 5, 6, dropped)
+	if f, err := r.Forecast(ctx, bosman.Operation{App: "rms", Instance: "live", Release: 6}); err != nil || !f.NotAdditive || !strings.Contains(f.Text, "by hand") {
+		t.Errorf("%+v, %v", f, err)
+	}
+}

@@ -4,11 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
 )
 
 // adoptedURL is the URL of a database that Bosman did not make and that an
@@ -98,20 +105,129 @@ func (d *databases) lend(ctx context.Context, from bosman.Instance) error {
 func (d *databases) adopted(ctx context.Context, instances []bosman.Instance) []bosman.AdoptedDatabase {
 	var out []bosman.AdoptedDatabase
 	for _, i := range instances {
-		if !postgres.IsAdopted(i.Database) {
+		if i.Database.Adopted() {
+			out = append(out, d.Adopted(ctx, i))
+		}
+	}
+	return out
+}
+
+const (
+	// lookLimit bounds how long a page waits for a server that is not ours.
+	lookLimit = 3 * time.Second
+	// lookAgain is how long an answer of such a server holds.
+	lookAgain = 30 * time.Second
+)
+
+// Adopted says what cannot be done with the database of an instance that
+// Bosman did not make. When its server does not answer, that is said with what
+// was known before.
+func (d *databases) Adopted(ctx context.Context, i bosman.Instance) bosman.AdoptedDatabase {
+	key := i.App + "/" + i.Name
+	d.mu.Lock()
+	a, known := d.looked[key]
+	d.mu.Unlock()
+	if known && time.Since(a.At) < lookAgain && a.Name == i.Database.Name {
+		return a
+	}
+	a = bosman.AdoptedDatabase{Instance: i.Name, Name: i.Database.Name, Host: i.Database.Host, Port: i.Database.Port, At: time.Now().UTC()}
+	if err := d.lookAt(ctx, i, &a); err != nil {
+		a.Error = bosman.AsError(err).Message
+		if before, err := readAdopted(d.adoptedPath(i)); err == nil && before.Name == a.Name {
+			a.Abilities, a.ByHand = before.Abilities, before.ByHand
+		}
+	} else if err := writeAdopted(d.adoptedPath(i), a); err != nil {
+		d.log.Warn("what cannot be done with a database was not noted for the doctor", "app", i.App, "instance", i.Name, "err", err)
+	}
+	if ctx.Err() == nil { // else it says nothing about the server
+		d.mu.Lock()
+		d.looked[key] = a
+		d.mu.Unlock()
+	}
+	return a
+}
+
+// lookAt asks the server, which may not answer.
+func (d *databases) lookAt(ctx context.Context, i bosman.Instance, a *bosman.AdoptedDatabase) error {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	k, err := d.adoptedKeeper(ctx, i)
+	if err != nil || k == nil {
+		return err
+	}
+	if h, ok := k.Engine.(interface{ ByHand() string }); ok {
+		a.ByHand = h.ByHand()
+	}
+	if l, ok := k.Engine.(database.Limited); ok {
+		a.Abilities, err = l.Abilities(ctx, i.Database)
+	}
+	return err
+}
+
+// What was found stands in files, without any password, for the doctor and for
+// the time when the server does not answer.
+
+func (d *databases) adoptedPath(i bosman.Instance) string {
+	return filepath.Join(d.data, "databases", i.App, adoptedFile+i.Name+".json")
+}
+
+const adoptedFile = "adopted-"
+
+func readAdopted(path string) (a bosman.AdoptedDatabase, err error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &a)
+	}
+	return a, err
+}
+
+func writeAdopted(path string, a bosman.AdoptedDatabase) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return atomicfile.Write(path, b, 0o600)
+}
+
+// forgetAdopted is for an instance that is removed: its database stays.
+func (d *databases) forgetAdopted(i bosman.Instance) error {
+	d.mu.Lock()
+	delete(d.looked, i.App+"/"+i.Name)
+	d.mu.Unlock()
+	if err := os.Remove(d.adoptedPath(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// adoptedFindings say which databases are not Bosman's and what is lost by
+// that, as Bosman saw it last.
+func adoptedFindings(opt Options) []finding {
+	paths, err := filepath.Glob(filepath.Join(opt.Data, "databases", "*", adoptedFile+"*.json"))
+	if err != nil {
+		return nil // the pattern is ours
+	}
+	var out []finding
+	for _, path := range paths {
+		app := filepath.Base(filepath.Dir(path))
+		a, err := readAdopted(path)
+		if err != nil {
+			out = append(out, finding{false, path + " cannot be read", "remove it: bosman databases --app " + app + " makes it anew"})
 			continue
 		}
-		a := bosman.AdoptedDatabase{Instance: i.Name, Name: i.Database.Name, Host: i.Database.Host, Port: i.Database.Port}
-		k, err := d.adoptedKeeper(ctx, i)
-		if err == nil && k != nil {
-			if l, ok := k.Engine.(database.Limited); ok {
-				a.Abilities, err = l.Abilities(ctx, i.Database)
+		f := finding{good: true, what: fmt.Sprintf("the database of %s of %s, %s on %s:%d, is not Bosman's; what is lost by that, as of %s:", a.Instance, app, a.Name, a.Host, a.Port, a.At.Local().Format("2006-01-02 15:04"))}
+		for _, x := range a.Abilities {
+			if x.Name == bosman.CanBackup && !x.OK { // live is not deployed to without
+				f.good, f.get = false, x.Why
 			}
 		}
-		if err != nil {
-			a.Error = bosman.AsError(err).Message
+		for _, lost := range bosman.Lost(a.Abilities) {
+			f.what += "\n    no " + lost
 		}
-		out = append(out, a)
+		out = append(out, f)
 	}
 	return out
 }

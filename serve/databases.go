@@ -39,11 +39,12 @@ type databases struct {
 	clusters map[string]*postgres.Cluster
 	mariaDBs map[string]*mariadb.Cluster
 	keepers  map[string]*database.Keeper
-	clones   *clones // where copies live; set by resume
+	looked   map[string]bosman.AdoptedDatabase // by app/instance
+	clones   *clones                           // where copies live; set by resume
 }
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {
-	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}, renewals: newRenewals(), poolWhy: map[string]string{}}
+	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}, looked: map[string]bosman.AdoptedDatabase{}, renewals: newRenewals(), poolWhy: map[string]string{}}
 }
 
 // dataDir is where an instance's files lie; "" when its release has none.
@@ -85,13 +86,17 @@ func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) 
 		err = d.extend(ctx, k, db, m)
 	}
 	db.Password = ""
+	if err == nil && db.Adopted() {
+		i.Database = db
+		d.Adopted(ctx, i) // noted for the doctor
+	}
 	return db, err
 }
 
 // Drop takes away the database of an instance.
 func (d *databases) Drop(ctx context.Context, i bosman.Instance) error {
-	if postgres.IsAdopted(i.Database) {
-		return nil // it is not Bosman's to drop
+	if i.Database.Adopted() {
+		return d.forgetAdopted(i) // it is not Bosman's to drop
 	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil || k.Engine == nil {
@@ -109,8 +114,8 @@ func (d *databases) Drop(ctx context.Context, i bosman.Instance) error {
 
 // dropAll takes away an instance's database, files and what was kept of it.
 func (d *databases) dropAll(ctx context.Context, i bosman.Instance) error {
-	if postgres.IsAdopted(i.Database) {
-		return nil // it is not Bosman's to drop
+	if i.Database.Adopted() {
+		return d.forgetAdopted(i) // it is not Bosman's to drop
 	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil {

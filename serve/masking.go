@@ -101,8 +101,15 @@ func (d *databases) maskable(ctx context.Context, k *database.Keeper, from bosma
 		return err
 	}
 	s, err := d.masks.spec(ctx, from.App, "", from.Release)
-	if err != nil || s.Empty() {
+	if err != nil {
 		return err
+	}
+	if s.Empty() {
+		if from.Kind == bosman.KindLive {
+			return bosman.Forbidden("live's data does not leave live unmasked, and bosman.yaml masks nothing").WithKept("no copy was made of this data").
+				WithNext("say with database: {mask: …} what must not be shown, or copy staging: instances: {testing: {copy: staging}} in bosman.yaml on main")
+		}
+		return nil
 	}
 	if _, ok := k.Engine.(database.Masker); !ok {
 		return bosman.Invalid("copies of %s must be masked, which Bosman cannot do with %s yet", from.Name, from.Database.Engine).

@@ -73,6 +73,7 @@ type world struct {
 	stop func()
 
 	ended chan error // how serve ended
+	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
 }
 
 const tinyApp = `import http.server, os, socketserver
@@ -153,9 +154,11 @@ func (w *world) start() {
 	ready, ended := make(chan *server, 1), make(chan error, 1)
 	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
-	go func() {
-		ended <- Run(ctx, Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"})
-	}()
+	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	if w.log != nil {
+		opt.Stderr, opt.LogLevel = w.log, "debug"
+	}
+	go func() { ended <- Run(ctx, opt) }()
 	select {
 	case w.s = <-ready:
 	case err := <-ended:

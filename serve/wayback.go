@@ -287,6 +287,9 @@ type keptData struct{ *databases }
 
 // Kept lists what restores and fresh copies replaced, and ways back.
 func (d keptData) Kept(ctx context.Context, i bosman.Instance) ([]bosman.KeptCopy, error) {
+	if i.Database.Adopted() {
+		return nil, nil // nothing is kept beside a database that is not ours
+	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil {
 		return nil, err

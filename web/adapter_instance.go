@@ -30,6 +30,9 @@ func (a instanceReader) Instance(ctx context.Context, who bosman.Actor, app, nam
 		return instance.View{}, err
 	}
 	v := instance.View{Instance: i, May: a.rights(ctx, who, i)}
+	if v.Adopted, err = a.AdoptedOf(ctx, who, app, name); err != nil {
+		return v, err
+	}
 	if err := a.running(ctx, who, &v); err != nil {
 		return v, err
 	}
@@ -302,6 +305,11 @@ func (a instanceReader) PlanRestore(ctx context.Context, who bosman.Actor, app, 
 	}
 	if !a.rights(ctx, who, i).Restore {
 		return instance.Restore{}, bosman.Forbidden("%s may not restore backups on %s.", who.Person, name).WithKept(name + " was left as it is").WithNext("ask an administrator for that right")
+	}
+	if found, err := a.AdoptedOf(ctx, who, app, name); err != nil {
+		return instance.Restore{}, err
+	} else if found != nil {
+		return instance.Restore{}, bosman.NotOurs(name, found.ByHand)
 	}
 	all, err := a.Backups(ctx, who, app, name, 500)
 	if err != nil {

@@ -44,6 +44,7 @@ type reads interface {
 	Tokens(ctx context.Context, a bosman.Actor, person string) ([]bosman.Token, error)
 	AtHand(ctx context.Context) ([]bosman.Person, error)
 	DatabasesOf(ctx context.Context, a bosman.Actor, app string) (bosman.Storage, error)
+	AdoptedOf(ctx context.Context, a bosman.Actor, app, instance string) (*bosman.AdoptedDatabase, error)
 	KeptCopies(ctx context.Context, a bosman.Actor, app, instance string) ([]bosman.KeptCopy, error)
 	BackupHealth(ctx context.Context, a bosman.Actor, app string) ([]bosman.BackupHealth, error)
 	BackupContents(ctx context.Context, a bosman.Actor, app string, n int) (bosman.BackupContents, error)

@@ -111,14 +111,11 @@ func Adopt(ctx context.Context, app, instance, address string, log *slog.Logger)
 	})
 }
 
-// adoptedPrefix begins bosman.Database.Cluster of adopted databases.
-const adoptedPrefix = "adopted:"
-
 // AdoptedName is the cluster of an instance's adopted database.
-func AdoptedName(app, instance string) string { return adoptedPrefix + app + "/" + instance }
+func AdoptedName(app, instance string) string { return bosman.AdoptedPrefix + app + "/" + instance }
 
 // IsAdopted says whether Bosman did not make this database.
-func IsAdopted(d bosman.Database) bool { return strings.HasPrefix(d.Cluster, adoptedPrefix) }
+func IsAdopted(d bosman.Database) bool { return d.Adopted() }
 
 // Adopted drives one database that Bosman did not make: it reads and dumps it
 // and touches nothing else.
@@ -165,15 +162,20 @@ func (a *Adopted) Copy(context.Context, bosman.Database, string, database.CopyOp
 	return bosman.Database{}, bosman.CopyInfo{}, a.refuse("Bosman makes no copies on its server", "take a backup; testers' copies are made on Bosman's own server")
 }
 
-// Restore implements database.Engine. The commands restore a backup by hand.
+// Restore implements database.Engine: it says the commands.
 func (a *Adopted) Restore(_ context.Context, _, _ string) (bosman.Database, error) {
+	return bosman.Database{}, a.refuse("Bosman puts no backup in its place", a.ByHand())
+}
+
+// ByHand gives the commands that restore a backup by hand, without a password.
+func (a *Adopted) ByHand() string {
 	d := a.cluster.remote.db
-	return bosman.Database{}, a.refuse("Bosman puts no backup in its place", strings.Join([]string{
+	return strings.Join([]string{
 		"restore by hand: get the backup's files, stop the instance, then",
 		"    createdb " + a.target() + " " + shellWord(d.Name+"_restored"),
 		"    pg_restore " + a.target() + " --no-owner --no-acl --exit-on-error -d " + shellWord(d.Name+"_restored") + " database.dump",
 		"set the secret to the new database's URL and start the instance",
-	}, "\n"))
+	}, "\n")
 }
 
 // Swap implements database.Engine.

@@ -52,6 +52,7 @@ type View struct {
 	Window     string // "" when always open
 	Open       bool   // the window, now
 	Problems   int
+	Adopted    *bosman.AdoptedDatabase // nil for a database that Bosman made
 }
 
 // Way is an operation under way and its road.
@@ -113,7 +114,7 @@ func (b Back) restores() bool {
 	return b.Plan.Policy == bosman.RevertRestore || b.Plan.Refused != "" && b.mayRestore()
 }
 
-func (b Back) mayRestore() bool { return b.Plan.Backup != 0 && b.May.Restore }
+func (b Back) mayRestore() bool { return b.Plan.Backup != 0 && b.May.Restore && !b.Plan.Adopted }
 
 // loses says whether a restore takes away what somebody wrote, or may.
 func (b Back) loses() bool { return !b.Plan.Written.None() }

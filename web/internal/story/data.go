@@ -32,6 +32,40 @@ func (s *Story) DatabasesOf(_ context.Context, a bosman.Actor, app string) (bosm
 	return s.Stored, s.check(a, bosman.MaySee, app, "")
 }
 
+// AdoptedOf says what cannot be done with a database that Bosman did not make.
+func (s *Story) AdoptedOf(_ context.Context, a bosman.Actor, app, instance string) (*bosman.AdoptedDatabase, error) {
+	d, ok := s.Theirs[instance]
+	if !ok || app != rms {
+		return nil, s.check(a, bosman.MaySee, app, "")
+	}
+	return &d, s.check(a, bosman.MaySee, app, "")
+}
+
+// Adopt makes live's database one that Bosman did not make.
+func (s *Story) Adopt() {
+	d := bosman.AdoptedDatabase{
+		Instance: "live", Name: "rms_production", Host: "db.example.org", Port: 5432,
+		Abilities: []bosman.Ability{
+			{Name: bosman.CanBackup, OK: true},
+			{Name: bosman.CanVerify, OK: true, Why: "on Bosman's own server"},
+			{Name: bosman.CanCopy, OK: true},
+			{Name: bosman.CanCount, OK: true},
+			{Name: bosman.CanRestore, Why: "Bosman does not replace a database that it did not make; it says the commands"},
+			{Name: bosman.CanKeep, Why: "Bosman makes no copies on that server, so a revert with its database is a restore by hand"},
+			{Name: bosman.CanRoles, Why: "a backup holds no roles of a server that is not Bosman's own"},
+			{Name: bosman.CanCreate, Why: "it is made and dropped by whoever runs the server"},
+			{Name: bosman.CanCheck, Why: "damage is found by the trial restore only"},
+			{Name: bosman.CanExtend, Why: "the role rms is no superuser there; trusted extensions may still be made"},
+		},
+		ByHand: "restore by hand: get the backup's files, stop the instance, then\n    createdb -h db.example.org -p 5432 -U rms 'rms_production_restored'\n    pg_restore -h db.example.org -p 5432 -U rms --no-owner --no-acl --exit-on-error -d 'rms_production_restored' database.dump\nset the secret to the new database's URL and start the instance",
+	}
+	s.Theirs = map[string]bosman.AdoptedDatabase{"live": d}
+	s.Stored.Adopted = []bosman.AdoptedDatabase{d}
+	p := s.Plans["live"]
+	p.Adopted, p.Lost, p.ByHand, p.Kept = true, bosman.LostToRevert(d.Abilities), d.ByHand, false
+	s.Plans["live"] = p
+}
+
 // KeptCopies lists what was kept aside.
 func (s *Story) KeptCopies(_ context.Context, a bosman.Actor, app, instance string) ([]bosman.KeptCopy, error) {
 	return filter(s.KeptAll, func(k bosman.KeptCopy) bool { return k.App == app && (instance == "" || k.Instance == instance) }), s.check(a, bosman.MaySee, app, "")

@@ -39,8 +39,9 @@ type Story struct {
 	Health     []bosman.BackupHealth
 	Custody    bosman.Recovery
 	Loose      []string
-	Rehearsals map[string]bosman.Rehearsal  // by change: "c23"
-	Plans      map[string]bosman.RevertPlan // by instance
+	Rehearsals map[string]bosman.Rehearsal       // by change: "c23"
+	Plans      map[string]bosman.RevertPlan      // by instance
+	Theirs     map[string]bosman.AdoptedDatabase // databases that Bosman did not make, by instance of rms
 	WaitFor    string
 	Err        error // what verbs answer, if set
 
