@@ -118,19 +118,14 @@ func TestCopiesMoveToPreparedStorage(t *testing.T) {
 	}
 }
 
-// copyOf gives the row of testing-anna.
-func (w *world) copyOf(t *testing.T) bosman.Instance {
-	t.Helper()
-	i, err := w.s.store.Instance(t.Context(), "tiny", "testing-anna")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i
-}
-
-// serverPid is the pid of the one server below a folder that runs; 0 if none.
+// serverPid gives the process of the server that has the instance's copy; 0
+// when it does not run. Copies kept ready have servers as well.
 func (w *world) serverPid(t *testing.T, servers string) int {
 	t.Helper()
+	at, err := filepath.EvalSymlinks(w.copyOf(t).Database.Host)
+	if err != nil {
+		return 0
+	}
 	files, err := filepath.Glob(filepath.Join(servers, "*", "data", "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
@@ -140,11 +135,27 @@ func (w *world) serverPid(t *testing.T, servers string) int {
 		if err != nil {
 			continue
 		}
-		first, _, _ := strings.Cut(string(b), "\n")
-		pid, err := strconv.Atoi(first)
-		if _, perr := os.Stat("/proc/" + first); err == nil && perr == nil && strings.Contains(string(b), "ready") {
+		lines := strings.Split(string(b), "\n")
+		if len(lines) < 8 || !strings.Contains(lines[7], "ready") {
+			continue
+		}
+		if dir, err := filepath.EvalSymlinks(lines[4]); err != nil || dir != at {
+			continue
+		}
+		pid, err := strconv.Atoi(lines[0])
+		if _, perr := os.Stat("/proc/" + lines[0]); err == nil && perr == nil {
 			return pid
 		}
 	}
 	return 0
+}
+
+// copyOf gives the row of testing-anna.
+func (w *world) copyOf(t *testing.T) bosman.Instance {
+	t.Helper()
+	i, err := w.s.store.Instance(t.Context(), "tiny", "testing-anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
 }

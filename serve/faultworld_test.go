@@ -277,8 +277,14 @@ func (w *world) tidyAfter(limit time.Duration) {
 				sets = append(sets, i.ProcessID+"-work")
 			}
 		}
-		running, err := w.s.instances.Running(ctx, i)
-		slices.Sort(running)
+		var running []string
+		for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+			running, err = w.s.instances.Running(ctx, i)
+			slices.Sort(running)
+			if err == nil && slices.Equal(running, sets) || time.Now().After(end) {
+				break
+			}
+		}
 		if err != nil || !slices.Equal(running, sets) {
 			w.t.Errorf("%s has the process sets %v, want %v (%v)", i.Name, running, sets, err)
 		}

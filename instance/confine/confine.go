@@ -62,7 +62,10 @@ func Main() int {
 	unix.CloseOnExec(controlFD)
 	control := os.NewFile(uintptr(fd), "control")
 	var s Spec
-	if err := json.NewDecoder(control).Decode(&s); err != nil {
+	// To its end: bytes left unread when we become the command would look to
+	// our keeper as if we had died.
+	text, err := io.ReadAll(control)
+	if err != nil || json.Unmarshal(text, &s) != nil {
 		return Failed // our keeper died before it told us what to do: leave
 	}
 	if _, err := io.WriteString(control, become(&s).Error()); err != nil {

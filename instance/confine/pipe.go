@@ -39,11 +39,29 @@ func (p *Pipe) Send(s Spec) (failure string, err error) {
 	if err := json.NewEncoder(p.ours).Encode(s); err != nil {
 		return "it ended before it was told what to do", nil
 	}
+	if err := p.said(); err != nil {
+		return "", err
+	}
 	answer, err := io.ReadAll(p.ours)
 	if err != nil && len(answer) == 0 {
 		return "it ended before it became the command", nil
 	}
 	return string(answer), nil
+}
+
+// said tells the other end that nothing more comes.
+func (p *Pipe) said() error {
+	raw, err := p.ours.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if cerr := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_WR) }); cerr != nil {
+		return cerr
+	}
+	if errors.Is(err, unix.ENOTCONN) {
+		return nil // it has ended: the answer says so
+	}
+	return err
 }
 
 // Close lets go of both ends.
