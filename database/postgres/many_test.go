@@ -21,8 +21,7 @@ import (
 // An app with a further database passes what every driver passes.
 func TestSuiteOfManyDatabases(t *testing.T) {
 	main, scratch := clusters(t)
-	t.Setenv(childEnv, shared.dir)
-	databasetest.Test(t, "smany", func(app string) (databasetest.World, error) { return manyWorld(app, main, scratch) }, "replace")
+	databasetest.Test(t, "smany", func(app string) (databasetest.World, error) { return manyWorld(app, main, scratch) })
 }
 
 func manyWorld(app string, main, scratch *Cluster) (databasetest.World, error) {
@@ -118,9 +117,28 @@ func (p *twins) live() database.Snapshot {
 	return database.Snapshot{Database: d}
 }
 
+// kill starts manyChild, which dies at a point.
+func (p *twins) kill(point, state string) {
+	p.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), childEnv+"="+shared.dir, manyEnv+"="+p.app+" "+state, faults.Env+"="+point+"=kill")
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState == nil {
+		p.t.Fatalf("not killed: %v %s", err, out)
+	}
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
+		p.t.Fatalf("not killed: %v %s", err, out)
+	}
+}
+
 const manyEnv = "BOSMAN_TEST_MANY"
 
-// manyChild swaps in what was prepared for live, and is killed.
+// manyChild swaps in what was prepared for live, or without a folder of notes
+// makes the databases of preview-x, and is killed.
 func manyChild(job string) int {
 	app, state, _ := strings.Cut(job, " ")
 	main, scratch := sharedClusters(os.Getenv(childEnv))
@@ -132,6 +150,13 @@ func manyChild(job string) int {
 	e, err := NewEngine(app, main, scratch)
 	if err != nil {
 		return 1
+	}
+	if state == "" {
+		_, err := e.With("reports").Create(context.Background(), "preview-x")
+		if err != nil {
+			return 1
+		}
+		return 0
 	}
 	k := database.Keeper{Engine: e.With("reports"), State: state}
 	if _, err := k.SwapIn(context.Background(), "live"); err != nil {
@@ -185,16 +210,7 @@ func TestManyDatabasesAreOne(t *testing.T) {
 	if _, err := p.k.PrepareRestore(ctx, at, "live", p.live()); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), childEnv+"="+shared.dir, manyEnv+"=pair "+p.k.State, faults.Env+"=postgres.many.swapped=kill")
-	out, err := cmd.CombinedOutput()
-	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); err == nil || !ok || s.Signal() != syscall.SIGKILL {
-		t.Fatalf("not killed: %v %s", err, out)
-	}
+	p.kill("postgres.many.swapped", p.k.State)
 	if got := p.rows("live"); got != [2]int{2, 1} {
 		t.Fatalf("between the two swaps there are %v", got)
 	}
@@ -237,6 +253,17 @@ func TestManyDatabasesAreOne(t *testing.T) {
 	if got := copies.rows("testing-anna"); got != [2]int{-1, -1} {
 		t.Errorf("after the drop there are %v", got)
 	}
+
+	// Killed when the further one was made and the main one was not, there is
+	// none, and making it again makes both.
+	p.kill("postgres.many.further", "")
+	if _, err := p.Find(ctx, "preview-x"); bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("half made: %v", err)
+	}
+	if _, err := p.Create(ctx, "preview-x"); err != nil {
+		t.Error(err)
+	}
+	p.say("preview-x", "CREATE TABLE word (w text)")
 
 	// A backup from before there was a further one restores it empty.
 	plain := database.Keeper{Engine: p.Engine, Scratch: p.k.Scratch, State: filepath.Join(t.TempDir(), "state")}

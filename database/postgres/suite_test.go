@@ -46,9 +46,6 @@ func childWorld(app string) (databasetest.World, error) {
 			return databasetest.World{}, err
 		}
 	}
-	if strings.HasPrefix(app, "smany") {
-		return manyWorld(app, main, scratch)
-	}
 	if strings.HasPrefix(app, "sgold") {
 		return world(app, scratch, main, scratch)
 	}
