@@ -62,9 +62,7 @@ func Assemble(o Order) (runtime.Spec, error) {
 		}
 		s.Mounts = append(s.Mounts, runtime.Mount{Source: host, Target: filepath.Clean(d), Writable: true})
 	}
-	if dir, writable := databaseFolder(in.Database); dir != "" {
-		s.Mounts = append(s.Mounts, runtime.Mount{Source: dir, Target: dir, Writable: writable})
-	}
+	s.Mounts = append(s.Mounts, databaseFolders(o.Around)...)
 	filled, err := FillTemplates(o.Tree, o.Manifest.Templates, env, filepath.Join(s.RunDir, "templates"), in.UID)
 	if err != nil {
 		return s, err

@@ -15,11 +15,13 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/instance/confine"
+	"github.com/bosman-cd/bosman/instance/runtime"
 )
 
 // Surroundings is what an instance's environment is made of.
 type Surroundings struct {
-	Instance      bosman.Instance // App, Name, Kind, URL, Database
+	Instance      bosman.Instance            // App, Name, Kind, URL, Database
+	Further       map[string]bosman.Database // further databases by name: "reports" is REPORTS_DATABASE_URL
 	Release       int
 	Commit        string
 	Team          map[string]string // env: of bosman.yaml
@@ -63,6 +65,9 @@ func Environment(s Surroundings) []string {
 		}
 	}
 	maps.Copy(env, databaseEnvironment(s.Instance.Database))
+	for name, d := range s.Further {
+		set(strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"_DATABASE_URL", DatabaseURL(d))
+	}
 	set("SECRET_KEY", s.SecretKey)
 	set("ALLOWED_HOSTS", strings.Join(s.Hosts, ","))
 	set("CSRF_TRUSTED_ORIGINS", strings.Join(s.Origins, ","))
@@ -220,4 +225,20 @@ func databaseFolder(d bosman.Database) (path string, writable bool) {
 		return d.Host, false
 	}
 	return "", false
+}
+
+// databaseFolders are the folders through which the databases are reached.
+func databaseFolders(s Surroundings) []runtime.Mount {
+	var out []runtime.Mount
+	add := func(d bosman.Database) {
+		dir, writable := databaseFolder(d)
+		if dir != "" && !slices.ContainsFunc(out, func(m runtime.Mount) bool { return m.Target == dir }) {
+			out = append(out, runtime.Mount{Source: dir, Target: dir, Writable: writable})
+		}
+	}
+	add(s.Instance.Database)
+	for _, name := range slices.Sorted(maps.Keys(s.Further)) {
+		add(s.Further[name])
+	}
+	return out
 }

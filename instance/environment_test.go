@@ -101,6 +101,23 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	}
 }
 
+func TestFurtherDatabases(t *testing.T) {
+	one := func(name string) bosman.Database {
+		return bosman.Database{Engine: "postgres", Name: name, User: "u", Password: "p", Host: "/run/pg"}
+	}
+	env := instance.Map(instance.Environment(instance.Surroundings{
+		Instance: bosman.Instance{Database: one("main")}, Further: map[string]bosman.Database{"reports": one("rms$reports__live")},
+		Team: map[string]string{"AUDIT_DATABASE_URL": "theirs"},
+	}))
+	for name, want := range map[string]string{
+		"DATABASE_URL": "postgres://u:p@/main?host=/run/pg", "REPORTS_DATABASE_URL": "postgres://u:p@/rms$reports__live?host=/run/pg", "AUDIT_DATABASE_URL": "theirs",
+	} {
+		if env[name] != want {
+			t.Errorf("%s is %q, want %q", name, env[name], want)
+		}
+	}
+}
+
 func TestMariaDBEnvironment(t *testing.T) {
 	d := bosman.Database{Engine: "mariadb", Name: "rms__anna", User: "rms__anna", Password: "p@ss", Host: "/run/m", Port: 3306}
 	got := instance.Map(instance.Environment(instance.Surroundings{Instance: bosman.Instance{Database: d}}))

@@ -76,10 +76,17 @@ func (d *decoder) checkDatabases(m *bosman.Manifest) {
 		d.checkDatabase(key, s)
 		if s.Engine == bosman.EngineNone {
 			d.key(key, "expected a kind of database; leave the name out for none")
+		} else if s.Engine != "" && s.Engine != bosman.EnginePostgres {
+			d.key(key, "further databases can be of the engine postgres only, not %s", s.Engine)
+		}
+		if s.URLFrom != "" {
+			d.key(key+".url_from", "a further database is made by Bosman; only the main one can be one that it did not make")
 		}
 	}
 	if len(m.Databases) > 0 && (m.Database.Engine == bosman.EngineNone || !d.written("database")) {
 		d.key("databases", "these are further databases; name the main one with database: first")
+	} else if len(m.Databases) > 0 && (m.Database.Engine != "" && m.Database.Engine != bosman.EnginePostgres || m.Database.URLFrom != "") {
+		d.key("databases", "further databases stand beside one of the engine postgres that Bosman makes only")
 	}
 }
 

@@ -161,10 +161,15 @@ func TestLoosensMasks(t *testing.T) {
 	if got := strings.Join(Loosens(parse(t, strings.Replace(masked, "copy: live", "copy: staging", 1)), parse(t, masked)), "; "); got != "testing instances get copies of live's data, masked" {
 		t.Errorf("copies of live begin: %q", got)
 	}
-	if err := Incompatible(parse(t, "{database: postgres, databases: {r: postgres}}"), parse(t, "{database: postgres, databases: {r: sqlite}}")); err == nil || !strings.Contains(err.Error(), "the database r from postgres to sqlite") {
+	further, changed := parse(t, "{database: postgres, databases: {r: postgres}}"), parse(t, "{database: postgres, databases: {r: postgres}}")
+	changed.Databases["r"] = bosman.DatabaseSpec{Engine: bosman.EngineSQLite}
+	if err := Incompatible(further, changed); err == nil || !strings.Contains(err.Error(), "the database r from postgres to sqlite") {
 		t.Errorf("a changed kind of a further database: %v", err)
 	}
-	if err := Incompatible(parse(t, "database: postgres"), parse(t, "{database: {url_from: X}, databases: {r: sqlite}}")); err != nil {
-		t.Errorf("a further database, an adopted one: %v", err)
+	if err := Incompatible(parse(t, "database: postgres"), further); err != nil {
+		t.Errorf("a further database: %v", err)
+	}
+	if err := Incompatible(parse(t, "database: postgres"), parse(t, "{database: {url_from: X}}")); err != nil {
+		t.Errorf("an adopted one: %v", err)
 	}
 }

@@ -116,6 +116,9 @@ func (d *databases) keeperOf(ctx context.Context, b bosman.Backup, at database.P
 	if m.Database != nil {
 		engine = m.Database.Engine
 	}
+	if err := d.noteFurther(b.App, furtherIn(m)); err != nil {
+		return nil, err
+	}
 	return d.keeper(ctx, bosman.Instance{App: b.App, Name: b.Instance, Kind: kind}, engine)
 }
 

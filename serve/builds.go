@@ -124,7 +124,18 @@ func (t testDatabases) Provide(ctx context.Context, b bosman.Build, m *bosman.Ma
 	if err := scratch.Extend(ctx, d.Name, m.Database.Extensions); err != nil {
 		return none, errors.Join(err, scratch.CleanBuild(context.WithoutCancel(ctx), id))
 	}
-	return build.Provided{Env: databaseEnv(d), Sockets: []string{d.Host}, Close: func(ctx context.Context) error { return scratch.CleanBuild(ctx, id) }}, nil
+	env := databaseEnv(d)
+	for _, name := range m.DatabaseNames() {
+		more, err := scratch.BuildFurther(ctx, id, name)
+		if err == nil {
+			err = scratch.Extend(ctx, more.Name, m.Databases[name].Extensions)
+		}
+		if err != nil {
+			return none, errors.Join(err, scratch.CleanBuild(context.WithoutCancel(ctx), id))
+		}
+		env = append(env, furtherEnv(name, more)...)
+	}
+	return build.Provided{Env: env, Sockets: []string{d.Host}, Close: func(ctx context.Context) error { return scratch.CleanBuild(ctx, id) }}, nil
 }
 
 // databaseEnv gives the variables that name a database, and only those.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -178,7 +179,11 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	durable := i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging
-	key := fmt.Sprintf("%s/%s/%v", i.App, engine, durable)
+	further, err := d.further(i.App)
+	if err != nil {
+		return nil, err
+	}
+	key := fmt.Sprintf("%s/%s/%v/%s", i.App, engine, durable, strings.Join(further, ","))
 	if k := d.keepers[key]; k != nil {
 		return k, nil
 	}
@@ -208,6 +213,7 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 		if err != nil {
 			return nil, err
 		}
+		k.Engine, k.Scratch = withFurther(k.Engine, onScratch, further), withFurther(onScratch, onScratch, further)
 	case "mariadb":
 		if err := d.mariaDBKeeper(ctx, i.App, durable, k); err != nil {
 			return nil, err

@@ -216,10 +216,15 @@ func (d *databases) dropCopies(ctx context.Context, app string) error {
 	if scratch == nil {
 		return nil
 	}
-	e, err := postgres.NewEngine(app, scratch)
+	one, err := postgres.NewEngine(app, scratch)
 	if err != nil {
 		return err
 	}
+	further, err := d.further(app)
+	if err != nil {
+		return err
+	}
+	e := one.With(further...)
 	all, err := e.List(ctx)
 	if err != nil {
 		return err

@@ -62,6 +62,9 @@ func (d *databases) of(ctx context.Context, i bosman.Instance, release int) (*da
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := d.noteFurther(i.App, m.DatabaseNames()); err != nil {
+		return nil, nil, err
+	}
 	k, err := d.keeper(ctx, i, m.Database.Engine)
 	return k, m, err
 }
@@ -77,6 +80,9 @@ func (d *databases) Ensure(ctx context.Context, i bosman.Instance, release int) 
 		db, err = k.Engine.Create(ctx, i.Name)
 	}
 	if err != nil {
+		return db, err
+	}
+	if err := d.complete(ctx, k, i, m); err != nil {
 		return db, err
 	}
 	if o, ok := k.Engine.(database.Owner); ok && unixUser(i) != 0 {

@@ -23,11 +23,17 @@ func (d *databases) extend(ctx context.Context, k *database.Keeper, db bosman.Da
 
 // extendOwn is extend for what an instance runs on now.
 func (d *databases) extendOwn(ctx context.Context, i bosman.Instance, m *bosman.Manifest) error {
-	if len(m.Database.Extensions) == 0 || i.Database.Engine == "" {
+	if len(m.Database.Extensions)+len(m.Databases) == 0 || i.Database.Engine == "" {
 		return nil
+	}
+	if err := d.noteFurther(i.App, m.DatabaseNames()); err != nil {
+		return err
 	}
 	k, err := d.keeper(ctx, i, i.Database.Engine)
 	if err != nil {
+		return err
+	}
+	if err := d.complete(ctx, k, i, m); err != nil {
 		return err
 	}
 	return d.extend(ctx, k, i.Database, m)

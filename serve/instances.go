@@ -113,6 +113,9 @@ func (n *instances) spec(ctx context.Context, l deploy.Launch) (runtime.Spec, in
 	if o.Around.Instance.Database, err = n.databases.own(ctx, l.Instance); err != nil {
 		return runtime.Spec{}, o, rel, err
 	}
+	if o.Around.Further, err = n.databases.ownFurther(ctx, l.Instance); err != nil {
+		return runtime.Spec{}, o, rel, err
+	}
 	s, err := instance.Assemble(o)
 	return s, o, rel, err
 }

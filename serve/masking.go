@@ -8,6 +8,7 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/mask"
+	"github.com/bosman-cd/bosman/database/postgres"
 )
 
 // masks says what has to be masked in copies of apps' data.
@@ -91,6 +92,11 @@ func (d *databases) equip(app string, k *database.Keeper) {
 	for _, e := range []database.Engine{k.Engine, k.Scratch} {
 		if m, ok := e.(database.Masker); ok && d.masks != nil {
 			m.MaskWith(d.masks.masking(app, "", d.records.store.Instance))
+		}
+		if m, ok := e.(*postgres.Many); ok && d.masks != nil {
+			for name, one := range m.Further() {
+				one.MaskWith(d.masks.masking(app, name, d.records.store.Instance))
+			}
 		}
 	}
 }

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -46,6 +48,31 @@ func (c *Cluster) BuildDatabase(ctx context.Context, id string) (bosman.Database
 			"REVOKE ALL ON DATABASE "+quote(role)+" FROM PUBLIC")
 	})
 	return c.database(role, role), err
+}
+
+// BuildFurther makes a further database of a build that has its first; asking
+// again gives the same.
+func (c *Cluster) BuildFurther(ctx context.Context, id, name string) (bosman.Database, error) {
+	role := buildRole(id)
+	db := role + "__" + name
+	if len(db) > 63 { // PostgreSQL would cut it
+		sum := sha256.Sum256([]byte(db))
+		db = db[:54] + "_" + hex.EncodeToString(sum[:4])
+	}
+	release, err := c.claim(ctx, db)
+	if err != nil {
+		return bosman.Database{}, err
+	}
+	defer release()
+	err = c.with(ctx, "postgres", "make a database for build "+id, func(conn *pgx.Conn) error {
+		there, err := c.exists(ctx, db)
+		if err != nil || there {
+			return err
+		}
+		return run(ctx, conn, "CREATE DATABASE "+quote(db)+" OWNER "+quote(role)+" TEMPLATE template0 ENCODING 'UTF8'",
+			"REVOKE ALL ON DATABASE "+quote(db)+" FROM PUBLIC")
+	})
+	return c.database(db, role), err
 }
 
 // CleanBuild drops a build's role and every database it made, also while they

@@ -281,7 +281,7 @@ func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (bosman.Data
 			if err != nil {
 				return err
 			}
-			old.KeptAt = e.now().UTC().Truncate(time.Millisecond)
+			old.KeptAt = e.moment(ctx)
 			old.Name = database.KeptName(name, old.KeptAt)
 			kept = e.home.database(databaseName(e.app, old.Name), loginRole(e.app, name))
 			oldComment, err := old.comment(kept.Name)

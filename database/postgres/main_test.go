@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv(poolEnv); job != "" {
 		os.Exit(poolChild(job))
 	}
+	if job := os.Getenv(manyEnv); job != "" {
+		os.Exit(manyChild(job))
+	}
 	if dir := os.Getenv(janitorEnv); dir != "" {
 		os.Exit(janitor(dir))
 	}
