@@ -77,6 +77,19 @@ func (c *keptOne) find(e *env, app string) (bosman.KeptCopy, error) {
 	return bosman.KeptCopy{}, bosman.NotFound("nothing of %s was kept as %q", c.Instance, c.ID).WithKept("nothing was changed").WithNext("bosman kept list")
 }
 
+// confirm asks, unless told not to. loss has places for the instance, the
+// moment and the size.
+func (c *keptOne) confirm(e *env, app, loss string) error {
+	if c.Yes {
+		return nil
+	}
+	k, err := c.find(e, app)
+	if err != nil {
+		return err
+	}
+	return e.confirm(fmt.Sprintf(loss, c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes)), "yes", "--yes")
+}
+
 type keptRestoreCmd struct {
 	keptOne
 	waiting
@@ -93,15 +106,8 @@ func (c *keptRestoreCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if !c.Yes {
-		k, err := c.find(e, app)
-		if err != nil {
-			return err
-		}
-		what := fmt.Sprintf("The database and files of %s will be replaced by what they were until %s (%s).\nThe present ones are kept.", c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes))
-		if err := e.confirm(what, "yes", "--yes"); err != nil {
-			return err
-		}
+	if err := c.confirm(e, app, "The database and files of %s will be replaced by what they were until %s (%s).\nThe present ones are kept."); err != nil {
+		return err
 	}
 	op, err := e.server().RestoreKept(e.ctx, app, c.Instance, c.ID)
 	return e.asked(op, err, c.Wait)
@@ -120,15 +126,8 @@ func (c *keptRemoveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if !c.Yes {
-		k, err := c.find(e, app)
-		if err != nil {
-			return err
-		}
-		what := fmt.Sprintf("The data of %s that was replaced %s (%s) will be gone for good.", c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes))
-		if err := e.confirm(what, "yes", "--yes"); err != nil {
-			return err
-		}
+	if err := c.confirm(e, app, "The data of %s that was replaced %s (%s) will be gone for good."); err != nil {
+		return err
 	}
 	ok, err := e.server().RemoveKept(e.ctx, app, c.Instance, c.ID)
 	return e.noted(ok, err, "%s", ok.Note)

@@ -153,12 +153,6 @@ type Entry struct {
 	Copy     bosman.CopyInfo // where its data came from, if it is a copy
 }
 
-// Golden is one generation of a golden copy.
-type Golden struct {
-	Database bosman.Database
-	Copy     bosman.CopyInfo
-}
-
 // Tags of databases that stand beside an instance's own.
 const (
 	TagNext   = "next"   // built to take the place

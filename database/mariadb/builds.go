@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 )
 
 const buildPrefix = "build_"
 
 // buildUser is the user of a build, and the name of its first database.
-func buildUser(id string) string { return buildPrefix + mangle(id) }
+func buildUser(id string) string { return buildPrefix + database.Mangle(id) }
 
 // BuildDatabase gives a build a user of its own on the scratch server and an
 // empty database. The user may also make databases whose names are that one's
@@ -26,7 +27,7 @@ func (c *Cluster) BuildDatabase(ctx context.Context, id string) (bosman.Database
 		return bosman.Database{}, bosman.Invalid("builds get databases on the scratch server, not on %s", c.Name)
 	}
 	user := buildUser(id)
-	release, err := c.claim(ctx, user)
+	release, err := c.names.Claim(ctx, user)
 	if err != nil {
 		return bosman.Database{}, err
 	}
@@ -83,7 +84,7 @@ func (c *Cluster) CleanBuilds(ctx context.Context, alive []string) (int, error) 
 }
 
 func (c *Cluster) cleanUser(ctx context.Context, user string) error {
-	release, err := c.claim(ctx, user)
+	release, err := c.names.Claim(ctx, user)
 	if err != nil {
 		return err
 	}

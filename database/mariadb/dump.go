@@ -18,6 +18,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 )
 
@@ -53,7 +54,7 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	}
 	stat, err := os.Stat(out)
 	if err != nil {
-		return info, ioError("look at the dump", dir, err)
+		return info, ground.IOError("look at the dump", dir, err)
 	}
 	info.Bytes = stat.Size()
 	for name, v := range map[string]any{objectsFile: more, infoFile: info} {
@@ -62,10 +63,10 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 			return info, err
 		}
 		if err := atomicfile.Write(filepath.Join(dir, name), append(b, '\n'), 0o600); err != nil {
-			return info, ioError("write what the backup holds", dir, err)
+			return info, ground.IOError("write what the backup holds", dir, err)
 		}
 	}
-	return info, ioError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, objectsSQL), more.script(), 0o600))
+	return info, ground.IOError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, objectsSQL), more.script(), 0o600))
 }
 
 // BackupTo implements database.Streamer.
@@ -113,14 +114,14 @@ func compressed(out string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(out)
 	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return ioError("write the dump", dir, err)
+		return ground.IOError("write the dump", dir, err)
 	}
-	defer func() { err = errors.Join(err, ioError("write the dump", dir, f.Close())) }()
+	defer func() { err = errors.Join(err, ground.IOError("write the dump", dir, f.Close())) }()
 	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
-	return errors.Join(write(z), ioError("write the dump", dir, z.Close()))
+	return errors.Join(write(z), ground.IOError("write the dump", dir, z.Close()))
 }
 
 // script is what a person feeds to the mariadb client after the dump.
@@ -293,7 +294,7 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 			return bosman.Database{}, bosman.NotFound("there is no backup of a MariaDB database in %s", dir).Because(err)
 		}
 		if err != nil {
-			return bosman.Database{}, ioError("read the backup", dir, err)
+			return bosman.Database{}, ground.IOError("read the backup", dir, err)
 		}
 		if err := json.Unmarshal(b, v); err != nil {
 			return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, file).Because(err)
@@ -310,7 +311,7 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 			return e.load(ctx, worker, f)
 		}
 		if f, err = os.Open(filepath.Join(dir, dumpFile)); err != nil {
-			return ioError("read the backup", dir, err)
+			return ground.IOError("read the backup", dir, err)
 		}
 		defer func() { _ = f.Close() }() // it was only read
 		z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
@@ -343,8 +344,8 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	if src != e.home && e.home.Profile == Scratch && !opt.Exact {
 		return e.copyGolden(ctx, from, to, opt)
 	}
-	if opt.Accept != nil && !opt.Accept(opt.Release) {
-		return bosman.Database{}, bosman.CopyInfo{}, tooNew(from, opt.Release)
+	if err := opt.Suits(from, opt.Release); err != nil {
+		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
 	what, _, err := e.content(ctx, src, from, opt)
 	if err != nil {
@@ -375,11 +376,6 @@ func (e *Engine) content(ctx context.Context, src *Cluster, from bosman.Database
 	return what, l, err
 }
 
-func tooNew(from bosman.Database, release int) error {
-	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
-		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
-}
-
 // pipe dumps the database name of src, or some tables of it, into worker's
 // and says how many bytes passed.
 func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database, tables ...string) (int64, error) {
@@ -392,7 +388,7 @@ func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bos
 	defer cancel(nil)
 	r, w, err := os.Pipe()
 	if err != nil {
-		return 0, ioError("copy database "+name, src.Dir, err)
+		return 0, ground.IOError("copy database "+name, src.Dir, err)
 	}
 	counted := &counter{w: w}
 	ended := make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // Engine drives the databases of one app on one server.
@@ -76,8 +77,8 @@ func (e *Engine) make(ctx context.Context, name string, what *content, fill func
 	if err := database.CheckName(name); err != nil {
 		return bosman.Database{}, err
 	}
-	db := e.home.database(databaseName(e.app, name), loginUser(e.app, name))
-	release, err := e.home.claim(ctx, db.Name)
+	db := e.home.database(database.NameOnServer(e.app, name), loginUser(e.app, name))
+	release, err := e.home.names.Claim(ctx, db.Name)
 	if err != nil {
 		return db, err
 	}
@@ -216,7 +217,7 @@ func (c *Cluster) dropDatabase(ctx context.Context, conn *sql.Conn, db string) e
 		return err
 	}
 	if err := os.RemoveAll(c.exportDir(db)); err != nil {
-		return ioError("drop database "+db, c.Dir, err)
+		return ground.IOError("drop database "+db, c.Dir, err)
 	}
 	_, err := conn.ExecContext(ctx, "DELETE FROM bosman.labels WHERE name = ?", db)
 	return err
@@ -246,7 +247,7 @@ func (c *Cluster) dropSchema(ctx context.Context, conn *sql.Conn, db string) err
 // Drop implements database.Engine. The user goes with the last database of
 // its instance.
 func (e *Engine) Drop(ctx context.Context, d bosman.Database) error {
-	release, err := e.home.claim(ctx, d.Name)
+	release, err := e.home.names.Claim(ctx, d.Name)
 	if err != nil {
 		return err
 	}

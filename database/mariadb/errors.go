@@ -5,15 +5,13 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
-	"os"
 	"syscall"
 
 	"github.com/go-sql-driver/mysql"
-	"golang.org/x/sys/unix"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // Numbers of MariaDB's errors: https://mariadb.com/kb/en/mariadb-error-codes/.
@@ -64,7 +62,7 @@ func (c *Cluster) sqlError(doing string, err error) error {
 		case errDatabaseExists:
 			return bosman.Conflict("could not %s: it exists already", doing).WithKept("what was there is untouched").Because(err)
 		case errDiskFull, errTableFull:
-			return c.full(doing, err)
+			return c.ground().Full(doing, err)
 		case errTooMany:
 			return bosman.Unavailable("could not %s: the database server %s has no free connection", doing, c.Name).
 				WithNext("close connections or try again").Because(err)
@@ -75,8 +73,8 @@ func (c *Cluster) sqlError(doing string, err error) error {
 		case errShutdown:
 			return c.down(doing, err)
 		}
-		if noRoom(c.Dir) {
-			return c.full(doing, err)
+		if ground.NoRoom(c.Dir) {
+			return c.ground().Full(doing, err)
 		}
 		return bosman.Failed("could not %s", doing).Because(err)
 	}
@@ -90,49 +88,5 @@ func (c *Cluster) sqlError(doing string, err error) error {
 }
 
 func (c *Cluster) down(doing string, err error) error {
-	e := bosman.Unavailable("could not %s: the database server %s does not answer", doing, c.Name)
-	e = e.WithNext("bosman doctor shows why; its log is in " + c.logDir())
-	if c.Profile == Main {
-		e = e.WithKept("testing instances and builds go on; staging and live serve only what needs no database")
-	} else {
-		e = e.WithKept("staging and live are not touched: their databases are elsewhere")
-	}
-	return e.Because(err)
-}
-
-func (c *Cluster) full(doing string, err error) error {
-	return bosman.Unavailable("could not %s: the disk that holds %s is full", doing, c.Dir).
-		WithKept("what was there before is untouched").
-		WithNext("free some space: old backups and kept databases are the first to look at").Because(err)
-}
-
-// ioError tells a full disk from other failures of files in dir.
-func ioError(doing, dir string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return bosman.Unavailable("could not %s: the disk that holds %s is full", doing, dir).
-			WithNext("free some space").Because(err)
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return bosman.Unavailable("could not %s: no permission", doing).Because(err)
-	}
-	return bosman.Unavailable("could not %s", doing).Because(err)
-}
-
-// noRoom says whether the disk of path has less than 8 MB left: programs tell
-// of a full disk only in words.
-func noRoom(path string) bool {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return false
-	}
-	return s.Bavail*uint64(s.Bsize) < 8<<20
-}
-
-// missing is the error for a program that is not installed.
-func missing(program, pkg string) error {
-	return bosman.Unavailable("the program %s is missing", program).
-		WithNext("install it: apt-get install " + pkg).Because(os.ErrNotExist)
+	return c.ground().Down(doing, c.Profile == Main, err)
 }

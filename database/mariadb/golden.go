@@ -15,6 +15,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // A golden copy is a database on the scratch server into which nobody writes,
@@ -78,7 +79,7 @@ func (e *Engine) Refresh(ctx context.Context, from bosman.Database, release int)
 	if e.home.Profile != Scratch {
 		return database.Golden{}, bosman.Invalid("golden copies are made on the scratch server, not on %s", e.home.Name)
 	}
-	unlock, err := e.home.wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
+	unlock, err := e.home.names.Wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
 	if err != nil {
 		return database.Golden{}, err
 	}
@@ -159,7 +160,7 @@ func importable(ctx context.Context, conn *sql.Conn, db string) (files map[strin
 func (c *Cluster) export(ctx context.Context, db string) error {
 	dir := c.exportDir(db)
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		return ioError("make a golden copy", c.Dir, err)
+		return ground.IOError("make a golden copy", c.Dir, err)
 	}
 	return c.with(ctx, "", "make a golden copy in "+db, func(conn *sql.Conn) error {
 		files, _, err := importable(ctx, conn, db)
@@ -175,7 +176,7 @@ func (c *Cluster) export(ctx context.Context, db string) error {
 		}
 		for _, base := range files {
 			if _, err := database.CopyFile(filepath.Join(c.dataDir(), base+".cfg"), filepath.Join(dir, filepath.Base(base)+".cfg"), 0o600); err != nil {
-				return ioError("make a golden copy", c.Dir, err)
+				return ground.IOError("make a golden copy", c.Dir, err)
 			}
 		}
 		return run(ctx, conn, "UNLOCK TABLES")
@@ -225,13 +226,13 @@ func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, n
 		_, err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
 	}
 	if err != nil {
-		return 0, ioError("copy a table of "+golden, c.Dir, err)
+		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
 	if err := run(ctx, conn, "ALTER TABLE "+quote(name)+" IMPORT TABLESPACE"); err != nil {
 		return 0, err
 	}
 	if err := os.Remove(to + ".cfg"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, ioError("copy a table of "+golden, c.Dir, err)
+		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
 	return n, nil
 }
@@ -255,7 +256,7 @@ func (c *Cluster) share(from, to string) (n int64, err error) {
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
 		_, err = out.ReadFrom(in)
 	}
-	return info.Size(), errors.Join(err, out.Close(), c.give(to))
+	return info.Size(), errors.Join(err, out.Close(), c.owner.Give(to))
 }
 
 // choose finds or makes the generation to copy.
@@ -264,25 +265,14 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 	if err != nil {
 		return database.Golden{}, err
 	}
-	refresh := len(all) == 0
-	if !refresh && opt.MaxAge > 0 && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge && all[0].Copy.Took < 10*time.Second {
-		if refresh, err = e.Stale(ctx, from); err != nil {
-			return database.Golden{}, err
-		}
-	}
-	if refresh {
-		g, err := e.Refresh(ctx, from, opt.Release)
-		if err != nil {
-			return g, err
-		}
-		all = append([]database.Golden{g}, all...)
-	}
-	for _, g := range all {
-		if opt.Accept == nil || opt.Accept(g.Copy.Release) {
-			return g, nil
-		}
-	}
-	return database.Golden{}, tooNew(from, all[0].Copy.Release)
+	return database.Generations[database.Golden]{
+		All:     all,
+		Copy:    func(g database.Golden) bosman.CopyInfo { return g.Copy },
+		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
+		Refresh: func() (database.Golden, error) { return e.Refresh(ctx, from, opt.Release) },
+		Quick:   10 * time.Second,
+		Now:     e.now(),
+	}.Choose(from, opt)
 }
 
 // copyGolden makes a copy by way of a golden one.

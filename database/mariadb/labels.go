@@ -109,7 +109,7 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 	if err := database.CheckName(name); err != nil {
 		return bosman.Database{}, err
 	}
-	db := e.home.database(databaseName(e.app, name), loginUser(e.app, name))
+	db := e.home.database(database.NameOnServer(e.app, name), loginUser(e.app, name))
 	return db, e.home.with(ctx, "", "look for database "+db.Name, func(conn *sql.Conn) error {
 		_, err := e.read(ctx, conn, db.Name)
 		return err

@@ -6,27 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"runtime"
 	"syscall"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 )
-
-// runLocked runs a program that is to be killed when we die: Linux ties that
-// to the thread that started it, which must therefore live as long. low lets
-// it yield to all others.
-func runLocked(cmd *exec.Cmd, low bool) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	if low {
-		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 19) // it is as right without
-	}
-	return cmd.Wait()
-}
 
 // client runs one of MariaDB's client programs as d's user; dir is where it
 // writes. It gives what the program printed unless stdout is given.
@@ -43,45 +28,36 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir string, std
 	if stdout == nil {
 		stdout = &printed
 	}
-	out := &taken{to: stdout}
+	out := &ground.Taken{To: stdout}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, &stderr
-	err = runLocked(cmd, database.IsLow(ctx))
+	var started func(pid int)
+	if database.IsLow(ctx) {
+		started = yieldProcess
+	}
+	err = ground.RunLocked(cmd, started)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case out.err != nil: // whoever takes it failed; the program only saw its output closed
-		return nil, ioError("write what "+name+" gives", dir, out.err)
+	case out.Err != nil: // whoever takes it failed; the program only saw its output closed
+		return nil, ground.IOError("write what "+name+" gives", dir, out.Err)
 	case err == nil:
 		return printed.Bytes(), nil
 	}
-	return nil, c.clientError(ctx, name, d, dir, fmt.Errorf("%s: %w: %s", name, err, tail(stderr.Bytes(), 2000)))
-}
-
-// taken remembers why what a program prints could not be taken.
-type taken struct {
-	to  io.Writer
-	err error
-}
-
-// Write implements io.Writer.
-func (t *taken) Write(b []byte) (int, error) {
-	n, err := t.to.Write(b)
-	if err != nil && t.err == nil {
-		t.err = err
-	}
-	return n, err
+	return nil, c.clientError(ctx, name, d, dir, fmt.Errorf("%s: %w: %s", name, err, ground.Tail(stderr.Bytes(), 2000)))
 }
 
 // clientError finds out why a client program failed.
 func (c *Cluster) clientError(ctx context.Context, name string, d bosman.Database, dir string, said error) error {
-	for _, full := range []string{dir, c.Dir} {
-		if noRoom(full) {
-			return bosman.Unavailable("could not finish %s of %s: the disk that holds %s is full", name, d.Name, full).
-				WithKept("what was there before is untouched").WithNext("free some space").Because(said)
-		}
+	if full := ground.Unfinished(name, d.Name, said, dir, c.Dir); full != nil {
+		return full
 	}
 	if ping := c.ping(ctx); ping != nil {
 		return c.down("finish "+name+" of "+d.Name, said)
 	}
 	return bosman.Failed("%s of %s did not succeed", name, d.Name).Because(said)
+}
+
+// yieldProcess lets a program yield to all others.
+func yieldProcess(pid int) {
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, pid, 19) // it is as right without
 }

@@ -6,17 +6,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 )
 
@@ -56,7 +54,7 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	if pid == 0 && c.initialised() && c.lost() {
 		c.log().Warn("scratch database server thrown away: the host stopped without warning")
 		if err := errors.Join(os.RemoveAll(c.dataDir()), os.RemoveAll(c.goldenDir())); err != nil {
-			return done, ioError("remove the scratch database server", c.Dir, err)
+			return done, ground.IOError("remove the scratch database server", c.Dir, err)
 		}
 		done.Recreated = true
 	}
@@ -130,46 +128,18 @@ func program(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", missing(name, "mariadb-server mariadb-client")
+	return "", ground.Missing(name, "mariadb-server mariadb-client")
 }
 
 // asOwner runs a program as the server's user in the folder dir and gives the
 // end of what it said.
 func (c *Cluster) asOwner(ctx context.Context, dir string, stdin []byte, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=" + c.Dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if c.owner.switched {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.owner.uid, Gid: c.owner.gid}
-	}
+	g := c.ground()
+	cmd := g.Command(ctx, c.owner, dir, name, args...)
 	if stdin != nil {
 		cmd.Stdin = bytes.NewReader(stdin)
 	}
-	// A file, not a pipe: a server that is started keeps the descriptor.
-	out, err := os.CreateTemp(c.tmpDir(), "out")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		_ = out.Close()           // it was only read
-		_ = os.Remove(out.Name()) // the folder is emptied by Recover
-	}()
-	cmd.Stdout, cmd.Stderr = out, out
-	err = cmd.Run()
-	b, rerr := os.ReadFile(out.Name())
-	if rerr != nil {
-		return "", errors.Join(err, rerr)
-	}
-	return string(tail(b, 2000)), err
-}
-
-func tail(b []byte, n int) []byte {
-	b = bytes.TrimSpace(b)
-	if len(b) > n {
-		b = b[len(b)-n:]
-	}
-	return b
+	return g.Run(cmd)
 }
 
 // initialised says whether the data folder holds a server that install
@@ -185,9 +155,9 @@ func (c *Cluster) initialised() bool {
 func (c *Cluster) install(ctx context.Context) error {
 	partial := c.dataDir() + ".partial"
 	if err := errors.Join(os.RemoveAll(partial), os.RemoveAll(c.dataDir())); err != nil { // no ibdata1 in it: never a server
-		return ioError("remove a half-made database server", c.Dir, err)
+		return ground.IOError("remove a half-made database server", c.Dir, err)
 	}
-	if err := c.own(partial, 0o700); err != nil {
+	if err := c.owner.Own(partial, 0o700); err != nil {
 		return err
 	}
 	installer, err1 := program("mariadb-install-db")
@@ -209,8 +179,8 @@ func (c *Cluster) install(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		if noRoom(c.Dir) {
-			return c.full(doing, fmt.Errorf("%w: %s", err, out))
+		if ground.NoRoom(c.Dir) {
+			return c.ground().Full(doing, fmt.Errorf("%w: %s", err, out))
 		}
 		return bosman.Unavailable("could not %s", doing).Because(fmt.Errorf("%w: %s", err, out))
 	}
@@ -218,7 +188,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		return err
 	}
 	if err := os.Rename(partial, c.dataDir()); err != nil {
-		return ioError("put the database server in its place", c.Dir, err)
+		return ground.IOError("put the database server in its place", c.Dir, err)
 	}
 	return nil
 }
@@ -289,7 +259,7 @@ func (c *Cluster) configure() error {
 		}
 	}
 	if err := atomicfile.Write(c.confPath(), []byte(conf.String()), 0o644); err != nil {
-		return ioError("configure database server "+c.Name, c.Dir, err)
+		return ground.IOError("configure database server "+c.Name, c.Dir, err)
 	}
 	return nil
 }
@@ -301,20 +271,16 @@ func (c *Cluster) pidPath() string { return filepath.Join(c.logDir(), "pid") }
 
 // start starts the server in a session of its own.
 func (c *Cluster) start(ctx context.Context) error {
-	boot, err := bootID()
-	if err != nil {
+	if err := c.ground().NoteStart(atomicfile.Write); err != nil {
 		return err
-	}
-	if err := atomicfile.Write(filepath.Join(c.Dir, "boot"), []byte(boot), 0o600); err != nil {
-		return ioError("note the start of database server "+c.Name, c.Dir, err)
 	}
 	if info, err := os.Stat(c.logPath()); err == nil && info.Size() > 8<<20 {
 		if err := os.Rename(c.logPath(), c.logPath()+".1"); err != nil {
-			return ioError("turn over the log of database server "+c.Name, c.Dir, err)
+			return ground.IOError("turn over the log of database server "+c.Name, c.Dir, err)
 		}
 	}
 	if err := os.Remove(c.pidPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ioError("remove an old pid file", c.Dir, err)
+		return ground.IOError("remove an old pid file", c.Dir, err)
 	}
 	server, err := program("mariadbd")
 	if err != nil {
@@ -340,8 +306,8 @@ func (c *Cluster) start(ctx context.Context) error {
 // dead is the error for a server that ended by itself.
 func (c *Cluster) dead() error {
 	said := errors.New(c.lastWords())
-	if noRoom(c.Dir) {
-		return c.full("start database server "+c.Name, said)
+	if ground.NoRoom(c.Dir) {
+		return c.ground().Full("start database server "+c.Name, said)
 	}
 	return c.down("start it", said)
 }
@@ -371,55 +337,10 @@ func (c *Cluster) await(ctx context.Context, limit time.Duration) error {
 }
 
 // lastWords is the end of the server's log.
-func (c *Cluster) lastWords() string {
-	f, err := os.Open(c.logPath())
-	if err != nil {
-		return ""
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
-		if _, err := f.Seek(-2000, io.SeekEnd); err != nil {
-			return ""
-		}
-	}
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return ""
-	}
-	return string(tail(b, 1500))
-}
+func (c *Cluster) lastWords() string { return ground.LastWords(c.logPath()) }
 
-// runningPid is the server's pid, 0 if it does not run. A pid file left by a
-// crash may name a process that is something else by now: the server stands
-// in its data folder.
-func (c *Cluster) runningPid() (int, error) {
-	b, err := os.ReadFile(c.pidPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, ioError("read the pid of database server "+c.Name, c.Dir, err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 1 {
-		return 0, nil
-	}
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
-	if err != nil {
-		return 0, nil // gone, or another user's
-	}
-	data, err := filepath.EvalSymlinks(c.dataDir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, ioError("look at the data folder", c.Dir, err)
-	}
-	if cwd != data {
-		return 0, nil
-	}
-	return pid, nil
-}
+// runningPid is the server's pid, 0 if it does not run.
+func (c *Cluster) runningPid() (int, error) { return c.ground().RunningPid(c.pidPath()) }
 
 // lost says whether the scratch server did not stop cleanly before the host
 // did: what was not synced cannot be trusted then.
@@ -427,24 +348,10 @@ func (c *Cluster) lost() bool {
 	if c.Profile != Scratch {
 		return false
 	}
-	was, err := os.ReadFile(filepath.Join(c.Dir, "boot"))
-	if err != nil {
-		return true
-	}
-	now, err := bootID()
-	if err != nil || string(was) == now {
-		return false
-	}
-	lines := strings.Split(c.lastWords(), "\n")
-	return !strings.HasSuffix(lines[len(lines)-1], "Shutdown complete")
-}
-
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", bosman.Unavailable("the kernel does not say when it was started").Because(err)
-	}
-	return strings.TrimSpace(string(b)), nil
+	return c.ground().Lost(func() bool {
+		lines := strings.Split(c.lastWords(), "\n")
+		return strings.HasSuffix(lines[len(lines)-1], "Shutdown complete")
+	})
 }
 
 // upgrade brings the server's own tables to the version that runs now.
@@ -459,7 +366,7 @@ func (c *Cluster) upgrade(ctx context.Context) error {
 	path := filepath.Join(c.Dir, "version")
 	was, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ioError("read the version of database server "+c.Name, c.Dir, err)
+		return ground.IOError("read the version of database server "+c.Name, c.Dir, err)
 	}
 	if series(string(was)) == series(version) {
 		return nil
@@ -470,7 +377,7 @@ func (c *Cluster) upgrade(ctx context.Context) error {
 			return err
 		}
 	}
-	return ioError("note the version of database server "+c.Name, c.Dir, atomicfile.Write(path, []byte(version+"\n"), 0o644))
+	return ground.IOError("note the version of database server "+c.Name, c.Dir, atomicfile.Write(path, []byte(version+"\n"), 0o644))
 }
 
 // series is 10.11 for "10.11.19-MariaDB-0+deb12u1".

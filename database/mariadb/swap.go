@@ -56,7 +56,7 @@ func tables(ctx context.Context, q querier, db string) ([]string, error) {
 // Swap implements database.Engine. All tables change places in one statement,
 // which the server does wholly or not at all, also when it is killed.
 func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (kept bosman.Database, err error) {
-	release, err := e.home.claim(ctx, d.Name)
+	release, err := e.home.names.Claim(ctx, d.Name)
 	if err != nil {
 		return kept, err
 	}
@@ -79,7 +79,7 @@ func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (kept bosman
 			s.Old = old
 			after := label{App: e.app, Copy: old.Copy, KeptAt: e.now().UTC().Truncate(time.Millisecond)}
 			after.Name = database.KeptName(name, after.KeptAt)
-			s.Kept = databaseName(e.app, after.Name)
+			s.Kept = database.NameOnServer(e.app, after.Name)
 			s.After = &after
 			kept = e.home.database(s.Kept, s.User)
 		case bosman.KindOf(err) == bosman.KindNotFound:
@@ -326,7 +326,7 @@ func (c *Cluster) recoverSwap(ctx context.Context, conn *sql.Conn, note, app str
 	if app != "" && s.App != app {
 		return nil
 	}
-	release, err := c.claim(ctx, s.Place)
+	release, err := c.names.Claim(ctx, s.Place)
 	if bosman.KindOf(err) == bosman.KindBusy {
 		return nil
 	}

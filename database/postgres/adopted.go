@@ -104,8 +104,8 @@ func Adopt(ctx context.Context, app, instance, address string, log *slog.Logger)
 		if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
 			return err
 		}
-		c.names.Lock()
-		defer c.names.Unlock()
+		c.facts.Lock()
+		defer c.facts.Unlock()
 		c.version = version
 		return nil
 	})

@@ -44,11 +44,11 @@ func foreign(t *testing.T) (boss, team bosman.Database) {
 	as := func(program string, args ...string) {
 		t.Helper()
 		cmd := exec.Command(filepath.Join(main.BinDir, program), args...)
-		if main.owner.switched {
-			if err := os.Chown(data, int(main.owner.uid), int(main.owner.gid)); err != nil {
+		if main.owner.Switched {
+			if err := os.Chown(data, int(main.owner.UID), int(main.owner.GID)); err != nil {
 				t.Fatal(err)
 			}
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: main.owner.uid, Gid: main.owner.gid}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: main.owner.UID, Gid: main.owner.GID}}
 		}
 		cmd.Dir = "/"
 		if out, err := cmd.CombinedOutput(); err != nil {

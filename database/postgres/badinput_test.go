@@ -343,7 +343,7 @@ func poolChild(job string) int {
 	if err != nil {
 		return 1
 	}
-	from := main.database(databaseName(app, "staging"), loginRole(app, "staging"))
+	from := main.database(database.NameOnServer(app, "staging"), loginRole(app, "staging"))
 	if verb == "fill" {
 		_, err = e.Fill(ctx, from, 1)
 	} else {

@@ -10,12 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 )
 
 const buildPrefix = "build_"
 
 // buildRole is the role of a build, and the name of its first database.
-func buildRole(id string) string { return buildPrefix + mangle(id) }
+func buildRole(id string) string { return buildPrefix + database.Mangle(id) }
 
 // BuildDatabase gives a build a role of its own on the scratch cluster that
 // may create databases (test runners do), and an empty database. id names the
@@ -28,7 +29,7 @@ func (c *Cluster) BuildDatabase(ctx context.Context, id string) (bosman.Database
 		return bosman.Database{}, bosman.Invalid("builds get databases on the scratch cluster, not on %s", c.Name)
 	}
 	role := buildRole(id)
-	release, err := c.claim(ctx, role)
+	release, err := c.names.Claim(ctx, role)
 	if err != nil {
 		return bosman.Database{}, err
 	}
@@ -117,7 +118,7 @@ func (c *Cluster) CleanBuilds(ctx context.Context, alive []string) (int, error) 
 }
 
 func (c *Cluster) cleanRole(ctx context.Context, role string) error {
-	release, err := c.claim(ctx, role)
+	release, err := c.names.Claim(ctx, role)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 func TestEnsureIsIdempotentAndSurvivesAKill(t *testing.T) {
@@ -106,7 +107,7 @@ func TestLongFolderGetsAShortSocket(t *testing.T) {
 	c := ownCluster(t, Scratch)
 	c.Dir = filepath.Join(filepath.Dir(c.Dir), strings.Repeat("long-", 20))
 	ensure(t, c)
-	if len(c.SocketDir) > maxSocketDir {
+	if len(c.SocketDir) > ground.MaxSocketDir {
 		t.Fatalf("socket folder %s", c.SocketDir)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
@@ -55,13 +56,13 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 		return info, err
 	}
 	if err := atomicfile.Write(filepath.Join(dir, rolesFile), []byte(strings.Join(info.Roles, "\n")+"\n"), 0o600); err != nil {
-		return info, ioError("write the roles", dir, err)
+		return info, ground.IOError("write the roles", dir, err)
 	}
 	b, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return info, err
 	}
-	return info, ioError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, infoFile), append(b, '\n'), 0o600))
+	return info, ground.IOError("write what the backup holds", dir, atomicfile.Write(filepath.Join(dir, infoFile), append(b, '\n'), 0o600))
 }
 
 // dump writes the database name into dir as it is at one moment, and says
@@ -86,7 +87,7 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 			}
 			stat, err := os.Stat(out)
 			if err != nil {
-				return ioError("look at the dump", dir, err)
+				return ground.IOError("look at the dump", dir, err)
 			}
 			info.Bytes = stat.Size()
 			if info.Extensions, err = extensions(ctx, tx); err != nil || !count {
@@ -119,46 +120,31 @@ func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database,
 	// Our own death ends it too: what it works on is cleared by Recover.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
-	out := &taken{to: to}
+	out := &ground.Taken{To: to}
 	cmd.Stdout, cmd.Stderr = out, &stderr
-	err := runLocked(cmd, database.IsLow(ctx))
+	var started func(pid int)
+	if database.IsLow(ctx) {
+		started = yieldProcess
+	}
+	err := ground.RunLocked(cmd, started)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return ctx.Err()
-	case out.err != nil: // whoever takes it failed; the program only saw its output closed
-		return out.err
+	case out.Err != nil: // whoever takes it failed; the program only saw its output closed
+		return out.Err
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return missing(path, "postgresql-client")
+		return ground.Missing(path, "postgresql-client")
 	}
-	said := fmt.Errorf("%s: %w: %s", program, err, tail(stderr.Bytes(), 2000))
-	if noRoom(dir) || noRoom(c.Dir) {
-		full := dir
-		if noRoom(c.Dir) {
-			full = c.Dir
-		}
-		return bosman.Unavailable("could not finish %s of %s: the disk that holds %s is full", program, d.Name, full).
-			WithKept("what was there before is untouched").WithNext("free some space").Because(said)
+	said := fmt.Errorf("%s: %w: %s", program, err, ground.Tail(stderr.Bytes(), 2000))
+	if full := ground.Unfinished(program, d.Name, said, c.Dir, dir); full != nil {
+		return full
 	}
 	if ping := c.ping(ctx); ping != nil {
 		return c.down("finish "+program+" of "+d.Name, said)
 	}
 	return bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
-}
-
-// taken remembers why what a program prints could not be taken.
-type taken struct {
-	to  io.Writer
-	err error
-}
-
-func (t *taken) Write(b []byte) (int, error) {
-	n, err := t.to.Write(b)
-	if err != nil && t.err == nil {
-		t.err = err
-	}
-	return n, err
 }
 
 // Restore implements database.Engine. The dump is read as the app's owner,
@@ -170,7 +156,7 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 		return bosman.Database{}, bosman.NotFound("there is no backup of a PostgreSQL database in %s", dir).Because(err)
 	}
 	if err != nil {
-		return bosman.Database{}, ioError("read the backup", dir, err)
+		return bosman.Database{}, ground.IOError("read the backup", dir, err)
 	}
 	if err := json.Unmarshal(b, &info); err != nil || info.Engine != "postgres" {
 		return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, infoFile).Because(err)
@@ -211,12 +197,12 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	}
 	f, err := os.CreateTemp(c.tmpDir(), "list")
 	if err != nil {
-		return ioError("write a list", c.Dir, err)
+		return ground.IOError("write a list", c.Dir, err)
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // the folder is emptied by Recover
 	_, err = f.Write(ours(list, extensions))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return ioError("write a list", c.Dir, err)
+		return ground.IOError("write a list", c.Dir, err)
 	}
 	jobs := "1" // more cost more than they bring for a small dump
 	if stat, err := os.Stat(dump); err == nil && stat.Size() > 16<<20 {
@@ -300,12 +286,12 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 	if err != nil {
 		return bosman.Database{}, info, err
 	}
-	if opt.Accept != nil && !opt.Accept(opt.Release) {
-		return bosman.Database{}, info, tooNew(from, opt.Release)
+	if err := opt.Suits(from, opt.Release); err != nil {
+		return bosman.Database{}, info, err
 	}
 	dir, err := os.MkdirTemp(e.home.tmpDir(), "copy")
 	if err != nil {
-		return bosman.Database{}, info, ioError("make a folder for the dump", e.home.Dir, err)
+		return bosman.Database{}, info, ground.IOError("make a folder for the dump", e.home.Dir, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the folder is emptied by Recover
 	taken, err := src.dump(ctx, from.Name, dir, "0", false)

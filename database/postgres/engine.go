@@ -112,9 +112,9 @@ func (e *Engine) begin(ctx context.Context, name string) (db bosman.Database, re
 	if err := database.CheckName(name); err != nil {
 		return db, nil, "", err
 	}
-	db = e.home.database(databaseName(e.app, name), loginRole(e.app, name))
-	making = databaseName(e.app, database.Beside(name, database.TagMaking))
-	free, err := e.home.claim(ctx, db.Name)
+	db = e.home.database(database.NameOnServer(e.app, name), loginRole(e.app, name))
+	making = database.NameOnServer(e.app, database.Beside(name, database.TagMaking))
+	free, err := e.home.names.Claim(ctx, db.Name)
 	if err != nil {
 		return db, nil, "", err
 	}
@@ -251,7 +251,7 @@ func inUse(err error) bool {
 
 // Swap implements database.Engine. Both renames are one transaction.
 func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (bosman.Database, error) {
-	release, err := e.home.claim(ctx, d.Name)
+	release, err := e.home.names.Claim(ctx, d.Name)
 	if err != nil {
 		return bosman.Database{}, err
 	}
@@ -283,7 +283,7 @@ func (e *Engine) Swap(ctx context.Context, d, with bosman.Database) (bosman.Data
 			}
 			old.KeptAt = e.moment(ctx)
 			old.Name = database.KeptName(name, old.KeptAt)
-			kept = e.home.database(databaseName(e.app, old.Name), loginRole(e.app, name))
+			kept = e.home.database(database.NameOnServer(e.app, old.Name), loginRole(e.app, name))
 			oldComment, err := old.comment(kept.Name)
 			if err != nil {
 				return err
@@ -328,7 +328,7 @@ func (e *Engine) read(ctx context.Context, q querier, name string) (label, error
 // Drop implements database.Engine. The login role goes with the last database
 // of its instance.
 func (e *Engine) Drop(ctx context.Context, d bosman.Database) error {
-	release, err := e.home.claim(ctx, d.Name)
+	release, err := e.home.names.Claim(ctx, d.Name)
 	if err != nil {
 		return err
 	}
@@ -371,7 +371,7 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 	if err := database.CheckName(name); err != nil {
 		return bosman.Database{}, err
 	}
-	db := e.home.database(databaseName(e.app, name), loginRole(e.app, name))
+	db := e.home.database(database.NameOnServer(e.app, name), loginRole(e.app, name))
 	ok, err := e.home.exists(ctx, db.Name)
 	if err == nil && !ok {
 		err = bosman.NotFound("there is no database %s on cluster %s", db.Name, e.home.Name)
@@ -445,5 +445,5 @@ func (e *Engine) readLabels(ctx context.Context, conn *pgx.Conn, size string) ([
 
 // Recover implements database.Engine.
 func (e *Engine) Recover(ctx context.Context) error {
-	return e.home.recoverDatabases(ctx, mangle(e.app)+"__")
+	return e.home.recoverDatabases(ctx, database.Mangle(e.app)+"__")
 }

@@ -12,6 +12,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/database/mask"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
@@ -92,8 +93,8 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
 	if opt.Exact {
 		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil && opt.Accept != nil && !opt.Accept(g.Copy.Release) {
-			err = tooNew(from, g.Copy.Release)
+		if err == nil {
+			err = opt.Suits(from, g.Copy.Release)
 		}
 		return g, err
 	}
@@ -101,30 +102,14 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 	if err != nil {
 		return database.Golden{}, err
 	}
-	refresh := len(all) == 0
-	if !refresh && opt.MaxAge > 0 && all[0].Copy.Took < quickRefresh && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
-		if refresh, err = e.Stale(ctx, from); err != nil {
-			return database.Golden{}, err
-		}
-	}
-	if refresh {
-		g, err := e.Refresh(ctx, from, opt.Release)
-		if err != nil {
-			return g, err
-		}
-		all = append([]database.Golden{g}, all...)
-	}
-	for _, g := range all {
-		if opt.Accept == nil || opt.Accept(g.Copy.Release) {
-			return g, nil
-		}
-	}
-	return database.Golden{}, tooNew(from, all[0].Copy.Release)
-}
-
-func tooNew(from bosman.Database, release int) error {
-	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
-		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
+	return database.Generations[database.Golden]{
+		All:     all,
+		Copy:    func(g database.Golden) bosman.CopyInfo { return g.Copy },
+		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
+		Refresh: func() (database.Golden, error) { return e.Refresh(ctx, from, opt.Release) },
+		Quick:   quickRefresh,
+		Now:     e.now(),
+	}.Choose(from, opt)
 }
 
 // template makes a copy of a golden copy. gone says that it was dropped
@@ -232,7 +217,7 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 	if e.home.Profile != Scratch {
 		return database.Golden{}, bosman.Invalid("golden copies are made on the scratch cluster, not on %s", e.home.Name)
 	}
-	unlock, err := e.home.wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
+	unlock, err := e.home.names.Wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
 	if err != nil {
 		return database.Golden{}, err
 	}
@@ -277,7 +262,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	}
 	dir, err := os.MkdirTemp(e.home.tmpDir(), "golden")
 	if err != nil {
-		return database.Golden{}, ioError("make a folder for the dump", e.home.Dir, err)
+		return database.Golden{}, ground.IOError("make a folder for the dump", e.home.Dir, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the folder is emptied by Recover
 	taken, err := src.dump(ctx, from.Name, dir, "0", false)
@@ -289,8 +274,8 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		return database.Golden{}, err
 	}
 	name := database.Beside(database.Base(source), database.TagGolden+"_"+database.Stamp(taken.TakenAt))
-	db := databaseName(e.app, name)
-	making := databaseName(e.app, database.Beside(database.Base(source), "golden__"+database.TagMaking))
+	db := database.NameOnServer(e.app, name)
+	making := database.NameOnServer(e.app, database.Beside(database.Base(source), "golden__"+database.TagMaking))
 	if err := e.home.dropDatabase(ctx, making); err != nil {
 		return database.Golden{}, err
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/bosman-cd/bosman/database/databasetest"
 	"github.com/bosman-cd/bosman/internal/need"
+
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // The two clusters that all tests of this package share.
@@ -86,7 +88,7 @@ func janitor(dir string) int {
 	}
 	for _, secret := range clusters {
 		c := &Cluster{Dir: filepath.Dir(secret)}
-		c.SocketDir = c.shortSocketDir()
+		c.SocketDir = ground.SocketDir(c.Dir)
 		if err := remove(c); err != nil {
 			return 1
 		}
@@ -162,7 +164,7 @@ func clusters(t testing.TB) (main, scratch *Cluster) {
 // tests and nothing here outlives a power cut.
 func openTemp() (string, error) {
 	root := os.TempDir()
-	if os.Geteuid() == 0 && !noRoom("/dev/shm") {
+	if os.Geteuid() == 0 && !ground.NoRoom("/dev/shm") {
 		root = "/dev/shm"
 	}
 	dir, err := os.MkdirTemp(root, "bosman-pg-")

@@ -106,7 +106,7 @@ func (e *Engine) mask(ctx context.Context, making string, s mask.Spec) error {
 // Mask masks a database of this engine that nobody uses: one on a server of
 // its own that becomes a golden copy.
 func (e *Engine) Mask(ctx context.Context, name string, s mask.Spec) error {
-	db, worker := databaseName(e.app, name), quote(workerRole(e.app))
+	db, worker := database.NameOnServer(e.app, name), quote(workerRole(e.app))
 	if s.Empty() {
 		return nil
 	}

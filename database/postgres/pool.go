@@ -29,8 +29,8 @@ func (e *Engine) handOut(ctx context.Context, g database.Golden, to string, info
 	if err := database.CheckName(to); err != nil {
 		return db, false, err
 	}
-	db = e.home.database(databaseName(e.app, to), loginRole(e.app, to))
-	free, err := e.home.claim(ctx, db.Name)
+	db = e.home.database(database.NameOnServer(e.app, to), loginRole(e.app, to))
+	free, err := e.home.names.Claim(ctx, db.Name)
 	if err != nil {
 		return db, false, err
 	}
@@ -125,7 +125,7 @@ func (e *Engine) Fill(ctx context.Context, from bosman.Database, want int) (data
 	if e.home.Profile != Scratch {
 		return p, bosman.Invalid("copies are made ready on the scratch cluster, not on %s", e.home.Name)
 	}
-	release, err := e.home.claim(ctx, "pool of "+from.Cluster+"/"+from.Name)
+	release, err := e.home.names.Claim(ctx, "pool of "+from.Cluster+"/"+from.Name)
 	if err != nil {
 		return p, err
 	}
@@ -191,8 +191,8 @@ func (e *Engine) addReady(ctx context.Context, g labelled) error {
 	defer done()
 	base := database.Base(g.Name)
 	name := database.Beside(base, database.TagPool+"_"+database.Stamp(e.now()))
-	db := databaseName(e.app, name)
-	making := databaseName(e.app, database.Beside(base, database.TagPool+"__"+database.TagMaking))
+	db := database.NameOnServer(e.app, name)
+	making := database.NameOnServer(e.app, database.Beside(base, database.TagPool+"__"+database.TagMaking))
 	if err := e.home.dropDatabase(ctx, making); err != nil {
 		return err
 	}
@@ -227,19 +227,19 @@ func (e *Engine) addReady(ctx context.Context, g labelled) error {
 // is false if it is gone.
 func (e *Engine) useGolden(ctx context.Context, name string) (done func(), there bool, err error) {
 	c := e.home
-	c.names.Lock()
+	c.facts.Lock()
 	if c.uses == nil {
 		c.uses = map[string]int{}
 	}
 	if c.uses[name] < 0 { // being dropped
-		c.names.Unlock()
+		c.facts.Unlock()
 		return nil, false, nil
 	}
 	c.uses[name]++
-	c.names.Unlock()
+	c.facts.Unlock()
 	done = func() {
-		c.names.Lock()
-		defer c.names.Unlock()
+		c.facts.Lock()
+		defer c.facts.Unlock()
 		if c.uses[name]--; c.uses[name] == 0 {
 			delete(c.uses, name)
 		}
@@ -257,19 +257,19 @@ func (e *Engine) useGolden(ctx context.Context, name string) (done func(), there
 // dropUnused drops a generation unless it is being copied; dropped says which.
 func (e *Engine) dropUnused(ctx context.Context, name string) error {
 	c := e.home
-	c.names.Lock()
+	c.facts.Lock()
 	if c.uses == nil {
 		c.uses = map[string]int{}
 	}
 	if c.uses[name] != 0 {
-		c.names.Unlock()
+		c.facts.Unlock()
 		return nil // the next round
 	}
 	c.uses[name] = -1
-	c.names.Unlock()
+	c.facts.Unlock()
 	defer func() {
-		c.names.Lock()
-		defer c.names.Unlock()
+		c.facts.Lock()
+		defer c.facts.Unlock()
 		delete(c.uses, name)
 	}()
 	return c.dropDatabase(ctx, name)

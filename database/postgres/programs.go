@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // Where Debian and its relatives put each version's programs.
@@ -26,7 +27,7 @@ var serverPrograms = []string{"initdb", "pg_ctl", "postgres"}
 func (c *Cluster) findPrograms() error {
 	want, err := os.ReadFile(filepath.Join(c.dataDir(), "PG_VERSION"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ioError("read the version of database cluster "+c.Name, c.Dir, err)
+		return ground.IOError("read the version of database cluster "+c.Name, c.Dir, err)
 	}
 	major := strings.TrimSpace(string(want))
 	if major != "" {
@@ -41,7 +42,7 @@ func (c *Cluster) findPrograms() error {
 	}
 	for _, p := range serverPrograms {
 		if _, err := os.Stat(filepath.Join(c.BinDir, p)); err != nil {
-			return missing(filepath.Join(c.BinDir, p), "postgresql")
+			return ground.Missing(filepath.Join(c.BinDir, p), "postgresql")
 		}
 	}
 	if major == "" {
@@ -49,7 +50,7 @@ func (c *Cluster) findPrograms() error {
 	}
 	out, err := exec.Command(filepath.Join(c.BinDir, "postgres"), "--version").Output()
 	if err != nil {
-		return missing(filepath.Join(c.BinDir, "postgres"), "postgresql-"+major)
+		return ground.Missing(filepath.Join(c.BinDir, "postgres"), "postgresql-"+major)
 	}
 	have := strings.Fields(string(out)) // postgres (PostgreSQL) 15.18 (Debian …)
 	if len(have) < 3 || majorOf(have[2]) != major {
@@ -124,7 +125,7 @@ func newestBin(root, major string) (string, error) {
 		return "", bosman.Unavailable("the databases were made by PostgreSQL %s, which is not installed", major).
 			WithKept("the databases are untouched").WithNext("install it: apt-get install postgresql-" + major)
 	}
-	return "", missing("postgres", "postgresql")
+	return "", ground.Missing("postgres", "postgresql")
 }
 
 // Clients is a folder with pg_dump and the other client programs.
@@ -136,8 +137,8 @@ type Clients struct {
 // clients gives the folders with client programs that c may use: ClientDir,
 // BinDir, and Debian's. Those of one version come once.
 func (c *Cluster) clients() []Clients {
-	c.names.Lock()
-	defer c.names.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	if c.found == nil {
 		c.found = FindClients(c.ClientDir, c.BinDir)
 	}

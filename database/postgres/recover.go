@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,14 +11,8 @@ import (
 // Recover removes what killed operations of all apps left half done, and
 // dumps on their way. Call it once after Ensure, before other work.
 func (c *Cluster) Recover(ctx context.Context) error {
-	left, err := os.ReadDir(c.tmpDir())
-	if err != nil {
-		return ioError("look for left-over dumps", c.Dir, err)
-	}
-	for _, e := range left {
-		if err := os.RemoveAll(filepath.Join(c.tmpDir(), e.Name())); err != nil {
-			return ioError("remove a left-over dump", c.Dir, err)
-		}
+	if err := c.ground().EmptyTmp(); err != nil {
+		return err
 	}
 	return c.recoverDatabases(ctx, "")
 }

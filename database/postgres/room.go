@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // How much of the disk stays free: a tenth, or 20 GB where that is less. What
@@ -21,7 +22,7 @@ const (
 func disk(dir string) (free, size int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, 0, ioError("look at the disk of "+dir, dir, err)
+		return 0, 0, ground.IOError("look at the disk of "+dir, dir, err)
 	}
 	used := s.Blocks - s.Bfree
 	return int64(s.Bavail) * s.Bsize, int64(used+s.Bavail) * s.Bsize, nil

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
@@ -49,7 +48,7 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	if pid == 0 && c.initialised() && c.lost() {
 		c.log().Warn("scratch cluster thrown away: the host stopped without warning")
 		if err := os.RemoveAll(c.dataDir()); err != nil {
-			return done, ioError("remove the scratch cluster", c.Dir, err)
+			return done, ground.IOError("remove the scratch cluster", c.Dir, err)
 		}
 		done.Recreated = true
 	}
@@ -103,37 +102,8 @@ func (c *Cluster) Stop(ctx context.Context) error {
 // asOwner runs one of PostgreSQL's programs as the server's user and gives
 // the end of what it said.
 func (c *Cluster) asOwner(ctx context.Context, program string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, program), args...)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=" + c.Dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if c.owner.switched {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.owner.uid, Gid: c.owner.gid}
-	}
-	// A file, not a pipe: a server that is started keeps the descriptor.
-	out, err := os.CreateTemp(c.tmpDir(), "out")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		_ = out.Close()           // it was only read
-		_ = os.Remove(out.Name()) // the folder is emptied by Recover
-	}()
-	cmd.Stdout, cmd.Stderr = out, out
-	err = cmd.Run()
-	b, rerr := os.ReadFile(out.Name())
-	if rerr != nil {
-		return "", errors.Join(err, rerr)
-	}
-	return string(tail(b, 2000)), err
-}
-
-func tail(b []byte, n int) []byte {
-	b = bytes.TrimSpace(b)
-	if len(b) > n {
-		b = b[len(b)-n:]
-	}
-	return b
+	g := c.ground()
+	return g.Run(g.Command(ctx, c.owner, "/", filepath.Join(c.BinDir, program), args...))
 }
 
 // initdb makes the cluster beside its place and renames it, so that a killed
@@ -141,23 +111,21 @@ func tail(b []byte, n int) []byte {
 func (c *Cluster) initdb(ctx context.Context) error {
 	partial := c.dataDir() + ".partial"
 	if err := os.RemoveAll(partial); err != nil {
-		return ioError("remove a half-made database cluster", c.Dir, err)
+		return ground.IOError("remove a half-made database cluster", c.Dir, err)
 	}
 	if err := os.RemoveAll(c.dataDir()); err != nil { // no PG_VERSION in it: never a cluster
-		return ioError("remove an empty database folder", c.Dir, err)
+		return ground.IOError("remove an empty database folder", c.Dir, err)
 	}
-	if err := c.own(partial, 0o700); err != nil {
+	if err := c.owner.Own(partial, 0o700); err != nil {
 		return err
 	}
-	pw := filepath.Join(c.Dir, "log", "pw")
+	pw := filepath.Join(c.logDir(), "pw")
 	if err := os.WriteFile(pw, []byte(c.secret+"\n"), 0o600); err != nil {
-		return ioError("write a password file", c.Dir, err)
+		return ground.IOError("write a password file", c.Dir, err)
 	}
 	defer func() { _ = os.Remove(pw) }() // readable by the server's user alone
-	if c.owner.switched {
-		if err := os.Chown(pw, int(c.owner.uid), int(c.owner.gid)); err != nil {
-			return ioError("give away a password file", c.Dir, err)
-		}
+	if err := c.owner.Give(pw); err != nil {
+		return err
 	}
 	args := []string{
 		"-D", partial, "-U", superuser, "--pwfile", pw, "--auth=scram-sha-256",
@@ -174,8 +142,8 @@ func (c *Cluster) initdb(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		if noRoom(c.Dir) {
-			return c.full("make database cluster "+c.Name, fmt.Errorf("%w: %s", err, out))
+		if ground.NoRoom(c.Dir) {
+			return c.ground().Full("make database cluster "+c.Name, fmt.Errorf("%w: %s", err, out))
 		}
 		return bosman.Unavailable("could not make database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
 	}
@@ -183,10 +151,10 @@ func (c *Cluster) initdb(ctx context.Context) error {
 		return err
 	}
 	if err := atomicfile.Write(c.programsNote(), []byte(c.BinDir+"\n"), 0o644); err != nil {
-		return ioError("note which programs made database cluster "+c.Name, c.Dir, err)
+		return ground.IOError("note which programs made database cluster "+c.Name, c.Dir, err)
 	}
 	if err := os.Rename(partial, c.dataDir()); err != nil {
-		return ioError("put database cluster in its place", c.Dir, err)
+		return ground.IOError("put database cluster in its place", c.Dir, err)
 	}
 	return nil
 }
@@ -205,7 +173,7 @@ func (c *Cluster) settings() [][2]string {
 		{"jit", "off"},
 		{"max_wal_size", "512MB"},
 		{"logging_collector", "on"},
-		{"log_directory", quoteConf(filepath.Join(c.Dir, "log"))},
+		{"log_directory", quoteConf(c.logDir())},
 		{"log_filename", "'server-%a.log'"},
 		{"log_truncate_on_rotation", "on"},
 		{"log_rotation_age", "1d"},
@@ -272,12 +240,10 @@ func (c *Cluster) configure() error {
 			continue
 		}
 		if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
-			return ioError("configure database cluster "+c.Name, c.Dir, err)
+			return ground.IOError("configure database cluster "+c.Name, c.Dir, err)
 		}
-		if c.owner.switched {
-			if err := os.Chown(path, int(c.owner.uid), int(c.owner.gid)); err != nil {
-				return ioError("configure database cluster "+c.Name, c.Dir, err)
-			}
+		if err := c.owner.Give(path); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -288,16 +254,12 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.removeStale(); err != nil {
 		return err
 	}
-	boot, err := bootID()
-	if err != nil {
+	if err := c.ground().NoteStart(atomicfile.Write); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(c.Dir, "boot"), []byte(boot), 0o600); err != nil {
-		return ioError("note the start of database cluster "+c.Name, c.Dir, err)
-	}
-	startLog := filepath.Join(c.Dir, "log", "start.log")
+	startLog := filepath.Join(c.logDir(), "start.log")
 	if err := os.Remove(startLog); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ioError("remove an old log", c.Dir, err)
+		return ground.IOError("remove an old log", c.Dir, err)
 	}
 	out, err := c.asOwner(ctx, "pg_ctl", "start", "-D", c.dataDir(), "-l", startLog, "-w", "-t", "60")
 	if ctx.Err() != nil {
@@ -305,8 +267,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	if err != nil {
 		said := c.lastWords()
-		if noRoom(c.Dir) {
-			return c.full("start database cluster "+c.Name, fmt.Errorf("%w: %s", err, said))
+		if ground.NoRoom(c.Dir) {
+			return c.ground().Full("start database cluster "+c.Name, fmt.Errorf("%w: %s", err, said))
 		}
 		return c.down("start it", fmt.Errorf("%w: %s %s", err, out, said))
 	}
@@ -315,16 +277,12 @@ func (c *Cluster) start(ctx context.Context) error {
 
 // lastWords is the end of the newest log file.
 func (c *Cluster) lastWords() string {
-	logs, err := filepath.Glob(filepath.Join(c.Dir, "log", "*.log"))
+	logs, err := filepath.Glob(filepath.Join(c.logDir(), "*.log"))
 	if err != nil || len(logs) == 0 {
 		return ""
 	}
 	slices.SortFunc(logs, func(a, b string) int { return modTime(a).Compare(modTime(b)) })
-	b, err := os.ReadFile(logs[len(logs)-1])
-	if err != nil {
-		return ""
-	}
-	return string(tail(b, 1500))
+	return ground.LastWords(logs[len(logs)-1])
 }
 
 func modTime(path string) time.Time {
@@ -335,34 +293,9 @@ func modTime(path string) time.Time {
 	return info.ModTime()
 }
 
-// runningPid is the server's pid, 0 if it does not run. A pid file left by a
-// crash may name a process that is something else by now: the server stands
-// in its data folder.
+// runningPid is the server's pid, 0 if it does not run.
 func (c *Cluster) runningPid() (int, error) {
-	b, err := os.ReadFile(filepath.Join(c.dataDir(), "postmaster.pid"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, ioError("read the pid of database cluster "+c.Name, c.Dir, err)
-	}
-	first, _, _ := strings.Cut(string(b), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 {
-		return 0, nil
-	}
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
-	if err != nil {
-		return 0, nil // gone, or another user's
-	}
-	data, err := filepath.EvalSymlinks(c.dataDir())
-	if err != nil {
-		return 0, ioError("look at the data folder", c.Dir, err)
-	}
-	if cwd != data {
-		return 0, nil
-	}
-	return pid, nil
+	return c.ground().RunningPid(filepath.Join(c.dataDir(), "postmaster.pid"))
 }
 
 // removeStale removes lock files whose pid is somebody else's by now, which
@@ -376,14 +309,14 @@ func (c *Cluster) removeStale() error {
 			continue
 		}
 		if err != nil {
-			return ioError("read a lock file", c.Dir, err)
+			return ground.IOError("read a lock file", c.Dir, err)
 		}
 		first, _, _ := strings.Cut(string(b), "\n")
 		if _, err := os.Stat("/proc/" + strings.TrimSpace(first)); err != nil && first != "" {
 			continue
 		}
 		if err := os.Remove(p); err != nil {
-			return ioError("remove a stale lock file", c.Dir, err)
+			return ground.IOError("remove a stale lock file", c.Dir, err)
 		}
 	}
 	return nil
@@ -395,34 +328,23 @@ func (c *Cluster) lost() bool {
 	if c.Profile == Main {
 		return false
 	}
-	was, err := os.ReadFile(filepath.Join(c.Dir, "boot"))
-	if err != nil {
-		return true
-	}
-	now, err := bootID()
-	if err != nil || string(was) == now {
-		return false
-	}
+	return c.ground().Lost(c.shutDown)
+}
+
+// shutDown says whether the server stopped cleanly.
+func (c *Cluster) shutDown() bool {
 	program := filepath.Join(c.BinDir, "pg_controldata")
 	if _, err := os.Stat(program); err != nil {
-		return true // nobody can tell
+		return false // nobody can tell
 	}
 	out, err := exec.Command(program, "-D", c.dataDir()).Output()
 	if err != nil {
-		return true
+		return false
 	}
 	for line := range strings.Lines(string(out)) {
 		if k, v, ok := strings.Cut(line, ":"); ok && k == "Database cluster state" {
-			return strings.TrimSpace(v) != "shut down"
+			return strings.TrimSpace(v) == "shut down"
 		}
 	}
-	return true
-}
-
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", bosman.Unavailable("the kernel does not say when it was started").Because(err)
-	}
-	return strings.TrimSpace(string(b)), nil
+	return false
 }

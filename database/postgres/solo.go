@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // Solo is the profile of a small server that holds the one database of a copy
@@ -118,12 +118,8 @@ func (c *Cluster) launch(ctx context.Context, settings []string) (started bool, 
 		if err := c.configure(); err != nil {
 			return false, err
 		}
-		boot, err := bootID()
-		if err != nil {
+		if err := c.ground().NoteStart(os.WriteFile); err != nil {
 			return false, err
-		}
-		if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte(boot), 0o600); err != nil {
-			return false, ioError("note the start of the copy", c.Dir, err)
 		}
 		settings = append([]string{"unix_socket_directories=" + strconv.Quote(c.SocketDir)}, settings...)
 		started = true
@@ -144,7 +140,7 @@ func (c *Cluster) untilReady(ctx context.Context, spawned bool, settings []strin
 	since := time.Now()
 	for try := 0; ; {
 		if !spawned {
-			if try++; try > startTries || try > 1 && noRoom(c.Dir) {
+			if try++; try > startTries || try > 1 && ground.NoRoom(c.Dir) {
 				return c.notReady()
 			}
 			if err := errors.Join(c.removeStale(), c.spawn(ctx, settings)); err != nil {
@@ -174,8 +170,8 @@ func (c *Cluster) untilReady(ctx context.Context, spawned bool, settings []strin
 
 func (c *Cluster) notReady() error {
 	said := errors.New(c.lastWords())
-	if noRoom(c.Dir) {
-		return c.full("start database server "+c.Name, said)
+	if ground.NoRoom(c.Dir) {
+		return c.ground().Full("start database server "+c.Name, said)
 	}
 	return c.down("start it", said)
 }
@@ -190,13 +186,7 @@ func (c *Cluster) spawn(ctx context.Context, settings []string) error {
 	for _, s := range settings {
 		args = append(args, "-c", s)
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "HOME=" + c.Dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if c.owner.switched {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.owner.uid, Gid: c.owner.gid}
-	}
+	cmd := c.ground().Command(ctx, c.owner, "/", "/bin/sh", args...)
 	if err := cmd.Run(); err != nil {
 		return c.down("start it", err)
 	}
@@ -271,14 +261,14 @@ func zombie(pid int) bool {
 // Describe gives how the instance of a name reaches its database on e's
 // cluster, whether it exists or not.
 func (e *Engine) Describe(name string) bosman.Database {
-	return e.home.database(databaseName(e.app, name), loginRole(e.app, name))
+	return e.home.database(database.NameOnServer(e.app, name), loginRole(e.app, name))
 }
 
 // Adopt makes the only database of e's server that of the instance name, who
 // is let in unless it is kept for later: where the data folder is a copy, it
 // still has the name it had there. Asked again it changes nothing.
 func (e *Engine) Adopt(ctx context.Context, name string, kept bool) error {
-	db, owner, login := databaseName(e.app, name), ownerRole(e.app), loginRole(e.app, name)
+	db, owner, login := database.NameOnServer(e.app, name), ownerRole(e.app), loginRole(e.app, name)
 	return e.home.with(ctx, "postgres", "hand out database "+db, func(conn *pgx.Conn) error {
 		var is, comment string
 		var role bool
@@ -336,7 +326,7 @@ func NewestVersion() (string, error) {
 // folder: rows are as they will stay, so that reading a copy writes nothing,
 // and what no copy needs is gone: fewer files, faster copies.
 func (e *Engine) Settle(ctx context.Context, name string) error {
-	db, login := databaseName(e.app, name), loginRole(e.app, name)
+	db, login := database.NameOnServer(e.app, name), loginRole(e.app, name)
 	if err := e.home.exec1(ctx, db, "settle "+db, "VACUUM (FREEZE, ANALYZE)"); err != nil {
 		return err
 	}
@@ -382,7 +372,7 @@ func (e *Engine) NameOf(ctx context.Context, d bosman.Database) (string, error) 
 // SetAside keeps d under a name of its own although nothing takes its place
 // here: what does stands on another server.
 func (e *Engine) SetAside(ctx context.Context, d bosman.Database) (kept bosman.Database, err error) {
-	release, err := e.home.claim(ctx, d.Name)
+	release, err := e.home.names.Claim(ctx, d.Name)
 	if err != nil {
 		return kept, err
 	}
@@ -397,7 +387,7 @@ func (e *Engine) SetAside(ctx context.Context, d bosman.Database) (kept bosman.D
 			l.KeptAt = e.now().UTC().Truncate(time.Millisecond)
 			l.Name = database.KeptName(name, l.KeptAt)
 			login := loginRole(e.app, name)
-			kept = e.home.database(databaseName(e.app, l.Name), login)
+			kept = e.home.database(database.NameOnServer(e.app, l.Name), login)
 			comment, err := l.comment(kept.Name)
 			if err != nil {
 				return err

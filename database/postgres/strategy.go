@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // Strategy is a way to make a fresh copy of a database.
@@ -72,15 +73,15 @@ func strategyOf(major int, noLinks string) Strategy {
 
 // Strategy says how copies are made on the running cluster.
 func (c *Cluster) Strategy() Strategy {
-	c.names.Lock()
-	defer c.names.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	return c.strategy
 }
 
 // serverVersion is that of the running server: 150018.
 func (c *Cluster) serverVersion() int {
-	c.names.Lock()
-	defer c.names.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	return c.version
 }
 
@@ -102,8 +103,8 @@ func (c *Cluster) learn(ctx context.Context, conn *pgx.Conn) error {
 		}
 		s = strategyOf(version/10000, noLinks)
 	}
-	c.names.Lock()
-	defer c.names.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	c.strategy, c.version = s, version
 	return nil
 }
@@ -112,7 +113,7 @@ func (c *Cluster) learn(ctx context.Context, conn *pgx.Conn) error {
 func serverMajor(dir string) (int, error) {
 	out, err := programVersion(filepath.Join(dir, "postgres"))
 	if err != nil {
-		return 0, missing(filepath.Join(dir, "postgres"), "postgresql")
+		return 0, ground.Missing(filepath.Join(dir, "postgres"), "postgresql")
 	}
 	return out, nil
 }
@@ -133,7 +134,7 @@ func reflinks(dir string) string {
 	for i := range files {
 		f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 		if err != nil {
-			return "it cannot be tried in " + dir + ": " + bosman.AsError(ioError("make a file", dir, err)).Message
+			return "it cannot be tried in " + dir + ": " + bosman.AsError(ground.IOError("make a file", dir, err)).Message
 		}
 		defer func() { _ = f.Close() }() // it has no name and goes
 		files[i] = f

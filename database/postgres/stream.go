@@ -140,7 +140,7 @@ func (e *Engine) dumpRoles(ctx context.Context, c *Cluster) ([]string, error) {
 func rolesOf(app, all string) []string {
 	ours := func(role string) bool {
 		role = strings.Trim(role, `";`)
-		return role == ownerRole(app) || role == workerRole(app) || strings.HasPrefix(role, mangle(app)+"__")
+		return role == ownerRole(app) || role == workerRole(app) || strings.HasPrefix(role, database.Mangle(app)+"__")
 	}
 	var out []string
 	for line := range strings.Lines(all) {

@@ -14,6 +14,7 @@ import (
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/databasetest"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
@@ -33,7 +34,7 @@ func packaged(t testing.TB, name string) string {
 	if _, err := os.Stat(filepath.Join(native, "bin")); err != nil {
 		t.Fatalf("this test needs %s: run scripts/postgres.sh (make test does)", name)
 	}
-	if os.Geteuid() != 0 || reachable(native) == nil {
+	if os.Geteuid() != 0 || ground.Reachable(native) == nil {
 		return filepath.Join(native, "bin")
 	}
 	dir, err := openTemp()
@@ -106,7 +107,7 @@ func xfs(t testing.TB, bytes int64) string {
 		t.Fatal(err)
 	}
 	for p := mnt; p != "/"; p = filepath.Dir(p) { // the server's user must come in
-		if err := reachable(p); err != nil {
+		if err := ground.Reachable(p); err != nil {
 			if err := os.Chmod(p, 0o755); err != nil {
 				t.Fatal(err)
 			}

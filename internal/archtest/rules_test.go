@@ -20,6 +20,7 @@ var rows = []row{
 	{"migration", []string{"."}, stage},
 	{"release", []string{"."}, stage},
 	{"database", []string{"."}, stage},
+	{"database/ground", []string{"."}, "what every database server stands on must not know any kind of server"},
 	{"deploy", []string{".", "steps"}, stage},
 	{"instance", []string{"."}, stage},
 	{"edge", []string{"."}, stage},

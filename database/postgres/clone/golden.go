@@ -99,8 +99,8 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
 	defer back()
-	if opt.Accept != nil && !opt.Accept(opt.Release) {
-		return bosman.Database{}, bosman.CopyInfo{}, tooNew(from, opt.Release)
+	if err := opt.Suits(from, opt.Release); err != nil {
+		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
 	var info bosman.CopyInfo
 	d, err := e.fresh(ctx, to, func(target *postgres.Engine) (bosman.CopyInfo, error) {
@@ -158,8 +158,8 @@ func (e *Engine) copyStill(ctx context.Context, from bosman.Database, to string,
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (entry, error) {
 	if opt.Exact {
 		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil && opt.Accept != nil && !opt.Accept(g.Copy.Release) {
-			err = tooNew(from, g.Copy.Release)
+		if err == nil {
+			err = opt.Suits(from, g.Copy.Release)
 		}
 		return g, err
 	}
@@ -167,30 +167,14 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 	if err != nil {
 		return entry{}, err
 	}
-	refresh := len(all) == 0
-	if !refresh && opt.MaxAge > 0 && all[0].Copy.Took < quickRefresh && e.now().Sub(all[0].Copy.TakenAt) > opt.MaxAge {
-		if refresh, err = e.Stale(ctx, from); err != nil {
-			return entry{}, err
-		}
-	}
-	if refresh {
-		g, err := e.refresh(ctx, from, opt.Release, false)
-		if err != nil {
-			return g, err
-		}
-		all = append([]entry{g}, all...)
-	}
-	for _, g := range all {
-		if opt.Accept == nil || opt.Accept(g.Copy.Release) {
-			return g, nil
-		}
-	}
-	return entry{}, tooNew(from, all[0].Copy.Release)
-}
-
-func tooNew(from bosman.Database, release int) error {
-	return bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", from.Name, bosman.Ref(bosman.LetterRelease, release)).
-		WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
+	return database.Generations[entry]{
+		All:     all,
+		Copy:    func(g entry) bosman.CopyInfo { return g.Copy },
+		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
+		Refresh: func() (entry, error) { return e.refresh(ctx, from, opt.Release, false) },
+		Quick:   quickRefresh,
+		Now:     e.now(),
+	}.Choose(from, opt)
 }
 
 // generations gives the golden copies of from, newest first.

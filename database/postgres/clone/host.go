@@ -27,6 +27,7 @@ import (
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/database/storage"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
@@ -53,8 +54,8 @@ type Host struct {
 	secret string
 	socks  string // folder of sockets, short
 
-	mu      sync.Mutex // guards what follows, and the index files
-	working map[string]bool
+	names   ground.Names
+	mu      sync.Mutex        // guards bins, and the index files
 	bins    map[string]string // folder of the programs by the version of the data
 	goldens sync.RWMutex      // held for reading while one is copied, for writing while generations go
 	empties sync.Mutex        // one empty cluster is made at a time
@@ -91,8 +92,8 @@ func (h *Host) Open() error {
 	if err := os.MkdirAll(filepath.Join(h.socks, "at"), 0o755); err != nil {
 		return diskError("make the folder for sockets", h.socks, err)
 	}
-	if h.working == nil {
-		h.working, h.bins = map[string]bool{}, map[string]string{}
+	if h.bins == nil {
+		h.bins = map[string]string{}
 	}
 	return h.loadSecret()
 }
@@ -204,42 +205,20 @@ func (h *Host) update(app string, change func(*index) error) error {
 
 // claim reserves names of an app for one caller.
 func (h *Host) claim(ctx context.Context, app string, names ...string) (release func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	all := make([]string, 0, len(names))
 	for _, n := range names {
-		if h.working[app+"/"+n] {
-			return nil, bosman.Busy("the database %s of %s is being worked on", n, app).WithNext("wait until that has ended")
-		}
+		all = append(all, nameOf(app, n))
 	}
-	for _, n := range names {
-		h.working[app+"/"+n] = true
-	}
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		for _, n := range names {
-			delete(h.working, app+"/"+n)
-		}
-	}, nil
+	return h.names.Claim(ctx, all...)
 }
 
 // wait is claim that waits for whoever holds the name.
 func (h *Host) wait(ctx context.Context, app, name string) (release func(), err error) {
-	for {
-		release, err = h.claim(ctx, app, name)
-		if bosman.KindOf(err) != bosman.KindBusy {
-			return release, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return h.names.Wait(ctx, nameOf(app, name))
 }
+
+// nameOf tells a name from another app's: those of apps hold no space.
+func nameOf(app, name string) string { return name + " of " + app }
 
 // apps gives the apps that have something here.
 func (h *Host) apps() ([]string, error) {
