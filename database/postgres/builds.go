@@ -60,7 +60,7 @@ func (c *Cluster) BuildFurther(ctx context.Context, id, name string) (bosman.Dat
 		sum := sha256.Sum256([]byte(db))
 		db = db[:54] + "_" + hex.EncodeToString(sum[:4])
 	}
-	release, err := c.claim(ctx, db)
+	release, err := c.names.Claim(ctx, db)
 	if err != nil {
 		return bosman.Database{}, err
 	}

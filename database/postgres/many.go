@@ -14,6 +14,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
@@ -103,7 +104,7 @@ func (m *Many) each(ctx context.Context, d bosman.Database, fn func(f further, o
 		return err
 	}
 	for _, f := range m.further {
-		own := c.database(databaseName(f.app, name), loginRole(f.app, name))
+		own := c.database(database.NameOnServer(f.app, name), loginRole(f.app, name))
 		there, err := c.exists(ctx, own.Name)
 		if err != nil {
 			return err
@@ -279,7 +280,7 @@ func (m *Many) Backup(ctx context.Context, d bosman.Database, dir string) (datab
 	return info, m.each(ctx, d, func(f further, own bosman.Database) error {
 		sub := filepath.Join(dir, "database-"+f.name)
 		if err := os.Mkdir(sub, 0o700); err != nil {
-			return ioError("make a folder for the dump", dir, err)
+			return ground.IOError("make a folder for the dump", dir, err)
 		}
 		i, err := f.Backup(ctx, own, sub)
 		if err != nil {
@@ -287,11 +288,11 @@ func (m *Many) Backup(ctx context.Context, d bosman.Database, dir string) (datab
 		}
 		for _, file := range []string{dumpFile, infoFile, rolesFile} {
 			if err := os.Rename(filepath.Join(sub, file), filepath.Join(dir, fileOf(f.name, file))); err != nil {
-				return ioError("name the dump", dir, err)
+				return ground.IOError("name the dump", dir, err)
 			}
 		}
 		addInfo(&info, f.name, i)
-		return ioError("remove a folder", dir, os.Remove(sub))
+		return ground.IOError("remove a folder", dir, os.Remove(sub))
 	})
 }
 
@@ -334,7 +335,7 @@ func (m *Many) Restore(ctx context.Context, dir, name string) (bosman.Database, 
 func (f further) restoreFrom(ctx context.Context, dir, name string) error {
 	tmp, err := os.MkdirTemp(f.home.tmpDir(), "further")
 	if err != nil {
-		return ioError("make a folder for the dump", f.home.Dir, err)
+		return ground.IOError("make a folder for the dump", f.home.Dir, err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }() // the folder is emptied by Recover
 	abs, err := filepath.Abs(dir)
@@ -343,7 +344,7 @@ func (f further) restoreFrom(ctx context.Context, dir, name string) error {
 	}
 	for _, file := range []string{dumpFile, infoFile} {
 		if err := os.Symlink(filepath.Join(abs, fileOf(f.name, file)), filepath.Join(tmp, file)); err != nil {
-			return ioError("look at the dump", tmp, err)
+			return ground.IOError("look at the dump", tmp, err)
 		}
 	}
 	_, err = f.Restore(ctx, tmp, name)
