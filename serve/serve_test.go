@@ -265,7 +265,7 @@ func (w *world) op(op bosman.Operation, err error) bosman.Operation {
 		w.dump()
 		w.t.Fatal(err)
 	}
-	w.until(fmt.Sprintf("%s ends", opRef(op.Number)), 60*time.Second, func() bool {
+	w.until(fmt.Sprintf("%s ends", opRef(op.Number)), 2*time.Minute, func() bool {
 		now, err := w.s.store.Operation(w.t.Context(), op.App, op.Number)
 		if err != nil {
 			w.t.Fatal(err)

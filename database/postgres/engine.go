@@ -212,21 +212,22 @@ func (e *Engine) show(ctx context.Context, making, name string, l label) error {
 // that, and new connections wait for the rename. Nothing is left blocked if
 // we die.
 func (e *Engine) alone(ctx context.Context, conn *pgx.Conn, names []string, fn func(pgx.Tx) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	killer, err := connect(ctx, e.home.admin("postgres"))
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
+	done, ended := make(chan struct{}), make(chan struct{})
 	go func() { // waited for below
 		defer close(ended)
-		for ctx.Err() == nil {
+		for {
+			// Never broken off: the server would go on with it, and end who comes
+			// after the rename.
 			if _, err := killer.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()", names); err != nil {
 				return // the rename says what is wrong
 			}
 			select {
-			case <-ctx.Done():
+			case <-done:
+				return
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
@@ -236,7 +237,7 @@ func (e *Engine) alone(ctx context.Context, conn *pgx.Conn, names []string, fn f
 			break
 		}
 	}
-	cancel()
+	close(done)
 	<-ended
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer stop()
