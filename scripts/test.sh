@@ -12,7 +12,8 @@ packages=(./serve ./database/postgres ./...) # the longest first, so that they d
 for argument in "$@"; do
     case $argument in ./* | .) packages=() ;; esac
 done
-limits=(-timeout 20m -p 2)
+# Most of the time tests wait: for processes, clocks and disks.
+limits=(-timeout 20m -p 3)
 # What a full run finds must not come from an earlier one: Go's cache does not
 # know which PostgreSQL, git or Django stands on the machine.
 case " $* " in *" -short "*) ;; *) limits+=(-count 1) ;; esac
