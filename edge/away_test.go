@@ -99,7 +99,7 @@ func TestRetriesAGetOnceOnADeadConnection(t *testing.T) {
 }
 
 func TestRequestsForTheUIAreHeldWhileItRestarts(t *testing.T) {
-	r := start(t, func(c *edge.Config) { c.UI.HoldFor = 600 * time.Millisecond; c.UI.HoldCount = 5 })
+	r := start(t, func(c *edge.Config) { c.UI.HoldFor = 2 * time.Second; c.UI.HoldCount = 5 })
 	var wg sync.WaitGroup
 	var ok, refused atomic.Int64
 	ask := func() {
@@ -118,6 +118,8 @@ func TestRequestsForTheUIAreHeldWhileItRestarts(t *testing.T) {
 	for range 8 {
 		ask()
 	}
+	for end := time.Now().Add(5 * time.Second); refused.Load() < 3 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
 	time.Sleep(200 * time.Millisecond)
 	if refused.Load() != 3 {
 		t.Errorf("%d refused at once, want 3", refused.Load())
@@ -135,7 +137,7 @@ func TestRequestsForTheUIAreHeldWhileItRestarts(t *testing.T) {
 	from := time.Now()
 	ask()
 	wg.Wait()
-	if d := time.Since(from); refused.Load() != 4 || d < 500*time.Millisecond || d > 3*time.Second {
+	if d := time.Since(from); refused.Load() != 4 || d < 1900*time.Millisecond || d > 10*time.Second {
 		t.Errorf("given up after %s, %d refused", d, refused.Load())
 	}
 }
@@ -145,7 +147,7 @@ func TestHoldIsBoundedAndLapses(t *testing.T) {
 	var n atomic.Int64
 	up, _ := r.backend("a", func(w http.ResponseWriter, req *http.Request) { n.Add(1); fmt.Fprint(w, "release 1") })
 	r.put(route(up, 1, 1))
-	hold := control.Hold{App: "rms", Instance: "live", Operation: 2, Until: time.Now().Add(20 * time.Second), Wait: 400 * time.Millisecond, Count: 2}
+	hold := control.Hold{App: "rms", Instance: "live", Operation: 2, Until: time.Now().Add(20 * time.Second), Wait: 2 * time.Second, Count: 2}
 	if err := r.client.Hold(t.Context(), hold); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +164,9 @@ func TestHoldIsBoundedAndLapses(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(150 * time.Millisecond)
+	for end := time.Now().Add(time.Second); refused.Load() < 1 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	time.Sleep(50 * time.Millisecond)
 	if refused.Load() != 1 {
 		t.Errorf("%d refused at once, want 1", refused.Load())
 	}
