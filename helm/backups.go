@@ -43,8 +43,16 @@ func (h *Helm) BackupHealth(ctx context.Context, a bosman.Actor, app string) ([]
 		return nil, err
 	}
 	var out []bosman.BackupHealth
+	rules := map[string]backupRules{}
 	for _, i := range all {
-		b, kept, err := h.backupHealth(ctx, i)
+		r, known := rules[i.App]
+		if !known {
+			if r, err = h.backupRules(ctx, i.App); err != nil {
+				return nil, err
+			}
+			rules[i.App] = r
+		}
+		b, kept, err := h.backupHealthBy(ctx, i, r)
 		if err != nil {
 			return nil, err
 		}
@@ -55,19 +63,40 @@ func (h *Helm) BackupHealth(ctx context.Context, a bosman.Actor, app string) ([]
 	return out, nil
 }
 
-func (h *Helm) backupHealth(ctx context.Context, i bosman.Instance) (b bosman.BackupHealth, kept bool, err error) {
-	policy, err := h.Policy(ctx, i.App, i.Kind)
-	if err != nil || !policy.Backup.Kept() || i.Release == 0 || h.Vaults == nil {
-		return b, false, err
+// backupRules is what an app's manifests say of backups; reading it asks git.
+type backupRules struct{ now, live *bosman.Manifest }
+
+func (h *Helm) backupRules(ctx context.Context, app string) (r backupRules, err error) {
+	if r.now, err = h.Manifest(ctx, app); err == nil {
+		r.live, _, err = h.livePolicy(ctx, app)
 	}
-	m, err := h.Manifest(ctx, i.App)
+	return r, err
+}
+
+func (r backupRules) policy(kind bosman.InstanceKind) bosman.BackupPolicy {
+	if kind == bosman.KindLive {
+		return r.live.PolicyFor(kind).Backup
+	}
+	return r.now.PolicyFor(kind).Backup
+}
+
+func (h *Helm) backupHealth(ctx context.Context, i bosman.Instance) (b bosman.BackupHealth, kept bool, err error) {
+	r, err := h.backupRules(ctx, i.App)
 	if err != nil {
 		return b, false, err
 	}
+	return h.backupHealthBy(ctx, i, r)
+}
+
+func (h *Helm) backupHealthBy(ctx context.Context, i bosman.Instance, r backupRules) (b bosman.BackupHealth, kept bool, err error) {
+	policy := r.policy(i.Kind)
+	if !policy.Kept() || i.Release == 0 || h.Vaults == nil {
+		return b, false, nil
+	}
 	b = bosman.BackupHealth{App: i.App, Instance: i.Name, Where: h.Vaults.Home()}
 	var due time.Time
-	if schedule := policy.Backup.Schedule(i.Kind); schedule != "" {
-		if due, b.Next, err = h.Vaults.Moments(schedule, m.Timezone, h.now().Add(-overdue), h.now()); err != nil {
+	if schedule := policy.Schedule(i.Kind); schedule != "" {
+		if due, b.Next, err = h.Vaults.Moments(schedule, r.now.Timezone, h.now().Add(-overdue), h.now()); err != nil {
 			return b, true, err
 		}
 	}

@@ -103,18 +103,18 @@ func (a adapter) counts(ctx context.Context, who bosman.Actor, block *overview.A
 		return err
 	}
 	block.Open, block.Problems = len(open), len(found)
-	health, err := a.BackupHealth(ctx, who, block.Name)
+	block.Loosened, err = a.Loosened(ctx, block.Name)
+	if bosman.KindOf(err) == bosman.KindInvalid {
+		return nil // main's manifest is not readable: its build says so
+	}
 	if err != nil {
 		return err
 	}
+	health, err := a.BackupHealth(ctx, who, block.Name)
 	for _, h := range health {
 		if h.Trouble != "" {
 			block.Troubles = append(block.Troubles, h.Trouble)
 		}
-	}
-	block.Loosened, err = a.Loosened(ctx, block.Name)
-	if bosman.KindOf(err) == bosman.KindInvalid {
-		return nil // main's manifest is not readable: its build says so
 	}
 	return err
 }
