@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/web/kit"
@@ -119,7 +118,7 @@ func (p Pages) Act(w http.ResponseWriter, r *http.Request) error {
 		err, say = p.Verbs.SendBack(ctx, a, app, ref, kit.Form(r, "why")), texts.T(ctx, "You sent %s back. Its author sees why.", ref)
 	case "merge":
 		say, err = p.Verbs.MergeChange(ctx, a, app, ref)
-		say = sentence(say)
+		say = ui.Sentence(say)
 	case "close":
 		err, say = p.Verbs.CloseChange(ctx, a, app, ref), texts.T(ctx, "%s is closed. A push opens it again.", ref)
 	case "build":
@@ -132,18 +131,6 @@ func (p Pages) Act(w http.ResponseWriter, r *http.Request) error {
 		return bosman.NotFound("A change cannot be asked for that.")
 	}
 	return p.Kit.Answer(w, r, here, say, err)
-}
-
-// sentence begins with a capital letter and ends with a stop, unless it begins
-// with a ref such as c12.
-func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, "0123456789") {
-		s = strings.ToUpper(s[:1]) + s[1:]
-	}
-	return strings.TrimSuffix(s, ".") + "."
 }
 
 // dangers are the hazards that are not collisions, what blocks the merge first.

@@ -125,7 +125,7 @@ func BackupPage(v BackupView) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if b.Error != "" {
-			templ_7745c5c3_Err = ui.Failure(bosman.Failed("%s", sentence(b.Error)).WithKept(texts.T(ctx, "it does not count as a backup")).WithNext("bosman backup make "+b.Instance)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.Failure(bosman.Failed("%s", ui.Sentence(b.Error)).WithKept(texts.T(ctx, "it does not count as a backup")).WithNext("bosman backup make "+b.Instance)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

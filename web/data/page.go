@@ -7,7 +7,6 @@ import (
 	"context"
 	_ "embed"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -193,12 +192,4 @@ func (v View) sealed() bool {
 		}
 	}
 	return len(v.Backups) > 0
-}
-
-// sentence begins with a capital letter and ends with a stop.
-func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
 }

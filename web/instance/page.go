@@ -8,7 +8,6 @@ import (
 	_ "embed"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -98,14 +97,6 @@ type Back struct {
 	Running  bool           // the deployment it takes back is still at work
 	May      May
 	No       string
-}
-
-// sentence begins with a capital letter and ends with a stop.
-func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
 }
 
 // restores says whether the data goes back with the code unless a person

@@ -293,3 +293,15 @@ func Host(url string) string {
 func WebURL(url string) bool {
 	return strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://")
 }
+
+// Sentence makes a sentence of a clause: it begins with a capital letter,
+// unless it begins with a ref such as c12, and ends with a stop.
+func Sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, "0123456789") {
+		s = strings.ToUpper(s[:1]) + s[1:]
+	}
+	return strings.TrimSuffix(s, ".") + "."
+}
