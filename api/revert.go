@@ -30,7 +30,7 @@ func (s *server) reverts() {
 	},
 	) (bosman.Operation, error) {
 		b := or(in.Body)
-		return s.Helm.RevertTo(ctx, actor(ctx), helm.RevertRequest{App: in.App, Instance: in.Instance, Restore: b.Database == "restore", ConfirmLoss: b.ConfirmLoss, Why: b.Why, Override: b.Override})
+		return s.Helm.Revert(ctx, actor(ctx), helm.RevertRequest{App: in.App, Instance: in.Instance, Restore: b.Database == "restore", ConfirmLoss: b.ConfirmLoss, Why: b.Why, Override: b.Override})
 	})
 	add(s, route{"GET", at + "/revert", "plan-revert", tag, "Say what a revert would do: how far back, with or without the data, what was written since"}, func(ctx context.Context, in *InInstance) (bosman.RevertPlan, error) {
 		return s.Helm.PlanRevert(ctx, actor(ctx), in.App, in.Instance)

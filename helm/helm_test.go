@@ -462,7 +462,7 @@ func TestWindowAndRevert(t *testing.T) {
 	if err != nil || !strings.Contains(op.Waits, "Tue 24 Nov 09:00 CET") {
 		t.Fatalf("outside the window a deployment waits and says until when: %+v, %v", op, err)
 	}
-	_, err = r.Revert(ctx, anna, "rms", "live", false, "")
+	_, err = r.Revert(ctx, anna, RevertRequest{App: "rms", Instance: "live"})
 	wantKind(t, "nothing to go back to", err, bosman.KindConflict, "no release to go back to")
 	r.done(op)
 	i, _ := r.Store.Instance(ctx, "rms", "live")
@@ -470,14 +470,14 @@ func TestWindowAndRevert(t *testing.T) {
 	if err := r.Store.SaveInstance(ctx, i); err != nil {
 		t.Fatal(err)
 	}
-	back, err := r.Revert(ctx, anna, "rms", "live", false, "500s")
+	back, err := r.Revert(ctx, anna, RevertRequest{App: "rms", Instance: "live", Why: "500s"})
 	if err != nil || back.Plan != bosman.PlanRevert || back.Release != 1 || back.Waits != "" {
 		t.Errorf("a revert needs no window: %+v, %v", back, err)
 	}
-	if _, err := r.Revert(ctx, bosman.Actor{Person: "piotr"}, "rms", "live", false, ""); bosman.KindOf(err) != bosman.KindForbidden {
+	if _, err := r.Revert(ctx, bosman.Actor{Person: "piotr"}, RevertRequest{App: "rms", Instance: "live"}); bosman.KindOf(err) != bosman.KindForbidden {
 		t.Errorf("a developer reverted live: %v", err)
 	}
-	if _, err := r.Revert(ctx, anna, "rms", "live", true, ""); bosman.KindOf(err) != bosman.KindForbidden {
+	if _, err := r.Revert(ctx, anna, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true}); bosman.KindOf(err) != bosman.KindForbidden {
 		t.Errorf("a tester restored live's database: %v", err)
 	}
 }
@@ -492,7 +492,7 @@ func TestRevertInTheMiddleKeepsWhatServes(t *testing.T) {
 	if err := r.Store.SaveOperation(ctx, bosman.Operation{App: "rms", Number: 9, Instance: "live", Plan: bosman.PlanDeploy, Release: 6, From: 5, State: bosman.OpRunning}); err != nil {
 		t.Fatal(err)
 	}
-	op, err := r.Revert(ctx, admin, "rms", "live", false, "")
+	op, err := r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
 	if err != nil || op.Release != 5 || op.Reverts != 9 {
 		t.Errorf("before the switch the running release must go on: %+v, %v", op, err)
 	}

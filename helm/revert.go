@@ -29,18 +29,12 @@ type RevertRequest struct {
 	Override      string // an administrator's reason to go below the rollback floor with the code alone
 }
 
-// Revert takes an instance back to the release before. Who restores with it
-// was shown what that replaces, and has confirmed it.
-func (h *Helm) Revert(ctx context.Context, a bosman.Actor, app, instance string, restore bool, why string) (bosman.Operation, error) {
-	return h.RevertTo(ctx, a, RevertRequest{App: app, Instance: instance, Restore: restore, ConfirmLoss: restore, Why: why})
-}
-
-// RevertTo takes an instance back to the release before. It needs only the
+// Revert takes an instance back to the release before. It needs only the
 // right to revert: no window, nobody at hand, no fresh backup; it takes over
 // from a running deployment. What was written since the backup is given up
 // only when somebody confirms it, and what is replaced is always kept.
 // KindConflict, with what to do, when the code alone must not go back.
-func (h *Helm) RevertTo(ctx context.Context, a bosman.Actor, req RevertRequest) (bosman.Operation, error) {
+func (h *Helm) Revert(ctx context.Context, a bosman.Actor, req RevertRequest) (bosman.Operation, error) {
 	i, err := h.Instance(ctx, a, req.App, req.Instance)
 	if err != nil {
 		return bosman.Operation{}, err

@@ -67,27 +67,27 @@ var dropped = &bosman.WayBack{Schema: "column public.x.y dropped", Destructive: 
 func TestRollbackFloor(t *testing.T) {
 	r, k := deployed(t, dropped)
 	ctx := t.Context()
-	_, err := r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
+	_, err := r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
 	wantKind(t, "below the floor", err, bosman.KindConflict, "r4 is below the rollback floor, which is r5")
 	if next := bosman.AsError(err).Next; !strings.Contains(next, "--database restore") || !strings.Contains(next, "--override") {
 		t.Errorf("next: %s", next)
 	}
-	_, err = r.RevertTo(ctx, bosman.Actor{Person: "anna"}, RevertRequest{App: "rms", Instance: "live", Override: "I know"})
+	_, err = r.Revert(ctx, bosman.Actor{Person: "anna"}, RevertRequest{App: "rms", Instance: "live", Override: "I know"})
 	wantKind(t, "a tester's override", err, bosman.KindForbidden, "")
-	op, err := r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Override: "I know"})
+	op, err := r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Override: "I know"})
 	if err != nil || op.Override != "I know" || op.WayBack.Policy != bosman.RevertAsk || op.Backup != 0 {
 		t.Errorf("%+v, %v", op, err)
 	}
 
 	// With the data it is confirmed, unless nothing was written.
 	k.written = bosman.Written{Known: true, Certain: true, Tables: []bosman.TableRows{{Table: "public.candidate", Rows: 9}}}
-	_, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true})
+	_, err = r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true})
 	wantKind(t, "the loss is not confirmed", err, bosman.KindConflict, "9 rows in 1 table were written since the backup: public.candidate 9")
-	if op, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true}); err != nil || op.Backup != 3 || !op.WayBack.Confirmed {
+	if op, err = r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true}); err != nil || op.Backup != 3 || !op.WayBack.Confirmed {
 		t.Errorf("%+v, %v", op, err)
 	}
 	k.written = bosman.Written{Known: true, Certain: true}
-	if op, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true}); err != nil || op.WayBack.Confirmed || op.WayBack.Policy != bosman.RevertRestore {
+	if op, err = r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true}); err != nil || op.WayBack.Confirmed || op.WayBack.Policy != bosman.RevertRestore {
 		t.Errorf("%+v, %v", op, err)
 	}
 }
@@ -129,11 +129,11 @@ func TestRevertOfADeploymentThatLeftTheDatabaseChanged(t *testing.T) {
 	r, k := deployed(t, nil)
 	r.past(12, "live", 5, 6, dropped, func(o *bosman.Operation) { o.State, o.Committed = bosman.OpFailed, false })
 	k.written = bosman.Written{Known: true, Certain: true}
-	op, err := r.RevertTo(t.Context(), admin, RevertRequest{App: "rms", Instance: "live", Restore: true})
+	op, err := r.Revert(t.Context(), admin, RevertRequest{App: "rms", Instance: "live", Restore: true})
 	if err != nil || op.Release != 5 || op.Reverts != 12 || op.Backup != 3 {
 		t.Errorf("%+v, %v", op, err)
 	}
-	_, err = r.RevertTo(t.Context(), admin, RevertRequest{App: "rms", Instance: "live"})
+	_, err = r.Revert(t.Context(), admin, RevertRequest{App: "rms", Instance: "live"})
 	wantKind(t, "with the code alone", err, bosman.KindConflict, "d12 failed, but left the database changed")
 }
 
@@ -238,19 +238,19 @@ func TestRevertOfADatabaseThatIsNotOurs(t *testing.T) {
 	if err != nil || !p.Adopted || p.Kept || p.Policy != bosman.RevertAsk || !strings.Contains(p.Why, "nothing was written since the backup; the database is not Bosman's") || len(p.Lost) != 1 || p.Lost[0] != "restore: it is not ours" || p.ByHand == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
-	_, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true})
+	_, err = r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Restore: true, ConfirmLoss: true})
 	wantKind(t, "with the data", err, bosman.KindInvalid, "live is not Bosman's own database")
 	_, err = r.RestoreBackup(ctx, admin, "rms", 3, "")
 	wantKind(t, "a restore", err, bosman.KindInvalid, "live is not Bosman's own database")
 	if next := bosman.AsError(err).Next; next != "restore by hand" {
 		t.Errorf("next: %s", next)
 	}
-	_, err = r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
+	_, err = r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live"})
 	wantKind(t, "below the floor", err, bosman.KindConflict, "rollback floor")
 	if next := bosman.AsError(err).Next; !strings.Contains(next, "by hand") || strings.Contains(next, "--database restore") {
 		t.Errorf("next: %s", next)
 	}
-	if op, err := r.RevertTo(ctx, admin, RevertRequest{App: "rms", Instance: "live", Override: "I put it back by hand"}); err != nil || op.Backup != 0 {
+	if op, err := r.Revert(ctx, admin, RevertRequest{App: "rms", Instance: "live", Override: "I put it back by hand"}); err != nil || op.Backup != 0 {
 		t.Errorf("%+v, %v", op, err)
 	}
 	// Staging's migrations are told in these words too.

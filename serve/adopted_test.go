@@ -187,14 +187,14 @@ k = psycopg2.connect(os.environ["DATABASE_URL"]).cursor(); k.execute("SELECT wor
 	}
 	_, err = w.s.helm.RestoreBackup(ctx, admin, "tiny", b.Number, "")
 	refused := []error{err}
-	_, err = w.s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true})
+	_, err = w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true})
 	refused = append(refused, err)
 	for _, err := range refused {
 		if e := bosman.AsError(err); e == nil || e.Kind != bosman.KindInvalid || !strings.Contains(e.Next, "createdb -h 127.0.0.1") || e.Kept == "" {
 			t.Errorf("a restore: %v", err)
 		}
 	}
-	_, err = w.s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live"})
+	_, err = w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live"})
 	if bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(bosman.AsError(err).Next, "by hand") {
 		t.Errorf("the code alone, below the floor: %v", err)
 	}

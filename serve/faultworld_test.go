@@ -37,9 +37,9 @@ func ask(ctx context.Context, s *server, words ...string) (bosman.Operation, err
 		}
 		return s.helm.Deploy(ctx, admin, helm.DeployRequest{App: "tiny", Instance: words[1], Release: n, Override: "for the test"})
 	case "revert":
-		return s.helm.Revert(ctx, admin, "tiny", words[1], false, "for the test")
+		return s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: words[1], Why: "for the test"})
 	case "restore": // a revert with the data
-		return s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: words[1], Restore: true, ConfirmLoss: true, Why: "for the test"})
+		return s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: words[1], Restore: true, ConfirmLoss: true, Why: "for the test"})
 	case "try":
 		return s.helm.Try(ctx, admin, "tiny", words[1], words[2])
 	}

@@ -70,7 +70,7 @@ func TestFurtherDatabase(t *testing.T) {
 	if code, body := w.get("live", "/"); code != http.StatusOK || body != "hello 2 and 2" {
 		t.Fatalf("live: %d %q", code, body)
 	}
-	back := w.op(w.s.helm.RevertTo(t.Context(), admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true}))
+	back := w.op(w.s.helm.Revert(t.Context(), admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true}))
 	if back.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("revert: %s %v", back.State, back.Error)

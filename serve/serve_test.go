@@ -368,7 +368,7 @@ c.commit()'`)
 		t.Errorf("live without serve: %d %q", code, body)
 	}
 	w.start()
-	back := w.op(w.s.helm.Revert(ctx, anna, "tiny", "live", false, "for the test"))
+	back := w.op(w.s.helm.Revert(ctx, anna, helm.RevertRequest{App: "tiny", Instance: "live", Why: "for the test"}))
 	if code, body := w.get("live", "/"); back.State != bosman.OpDone || code != 200 || body != "hello one\n on live" {
 		w.dump()
 		t.Fatalf("live after the revert (%s %v): %d %q", back.State, back.Error, code, body)

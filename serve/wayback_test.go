@@ -129,7 +129,7 @@ func TestWayBack(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 
-	_, err := w.s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live"})
+	_, err := w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live"})
 	if bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "rollback floor") {
 		t.Errorf("with the code alone: %v", err)
 	}
@@ -140,13 +140,13 @@ func TestWayBack(t *testing.T) {
 		}
 		return p.Written.Known && p.Written.Total() >= 1 && p.Written.Tables[0].Table == "public.note"
 	})
-	_, err = w.s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true})
+	_, err = w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true})
 	if bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "public.note 1") {
 		t.Errorf("without a word: %v", err)
 	}
 
 	asked := w.askAllTheTime()
-	back := w.op(w.s.helm.RevertTo(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true}))
+	back := w.op(w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true}))
 	if failures := asked(); len(failures) > 0 {
 		t.Errorf("requests lost: %v", failures)
 	}

@@ -325,7 +325,7 @@ func (a instanceReader) PlanRestore(ctx context.Context, who bosman.Actor, app, 
 
 // RevertInstance takes an instance back.
 func (a adapter) RevertInstance(ctx context.Context, who bosman.Actor, app, name string, w instance.Wish) (bosman.Operation, error) {
-	return a.RevertTo(ctx, who, helm.RevertRequest{App: app, Instance: name, Restore: w.Restore, ConfirmLoss: w.ConfirmLoss, Why: w.Why, Override: w.Override})
+	return a.Revert(ctx, who, helm.RevertRequest{App: app, Instance: name, Restore: w.Restore, ConfirmLoss: w.ConfirmLoss, Why: w.Why, Override: w.Override})
 }
 
 // DeployRelease sends a release to an instance.

@@ -65,7 +65,7 @@ type verbs interface {
 	Merge(ctx context.Context, a bosman.Actor, app, ref string) (helm.Merged, error)
 	CloseChange(ctx context.Context, a bosman.Actor, app, ref string) error
 	Deploy(ctx context.Context, a bosman.Actor, req helm.DeployRequest) (bosman.Operation, error)
-	RevertTo(ctx context.Context, a bosman.Actor, req helm.RevertRequest) (bosman.Operation, error)
+	Revert(ctx context.Context, a bosman.Actor, req helm.RevertRequest) (bosman.Operation, error)
 	CancelOperation(ctx context.Context, a bosman.Actor, app string, n int) error
 	Restart(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	Stop(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)

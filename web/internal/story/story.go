@@ -386,8 +386,8 @@ func (s *Story) Deploy(_ context.Context, a bosman.Actor, req helm.DeployRequest
 	return s.newest(req.App), s.do(a, bosman.MayDeploy, req.App, s.kind(req.Instance), "deploy %s %s r%d %s/%s", req.App, req.Instance, req.Release, req.Why, req.Override)
 }
 
-// RevertTo is a verb.
-func (s *Story) RevertTo(_ context.Context, a bosman.Actor, r helm.RevertRequest) (bosman.Operation, error) {
+// Revert is a verb.
+func (s *Story) Revert(_ context.Context, a bosman.Actor, r helm.RevertRequest) (bosman.Operation, error) {
 	how := "code"
 	if r.Restore {
 		how = "restore"
