@@ -84,15 +84,6 @@ func Probe(dir string) (Abilities, error) {
 	return a, nil
 }
 
-// Free says how many bytes are left for us on the file system of path.
-func Free(path string) (int64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return 0, bosman.Unavailable("the folder %s cannot be looked at", path).Because(err)
-	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // sizes of disks fit
-}
-
 // String is one clause for people: "xfs, files share blocks, 12.3 GB free".
 func (a Abilities) String() string {
 	can := "files share blocks"

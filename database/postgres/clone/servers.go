@@ -30,7 +30,7 @@ func (e *Engine) plant(ctx context.Context, data, parent string) (dir string, tr
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return dir, tree, diskError("make the folder of a copy", e.host.Dir, err)
 	}
-	if free, err := storage.Free(dir); err == nil && free < leave {
+	if free, err := database.Free(dir); err == nil && free < leave {
 		return dir, tree, e.host.discard(ctx, dir, bosman.Unavailable("the disk that holds %s is full", e.host.Dir).
 			WithKept("what was there before is untouched").WithNext("free some space: bosman databases shows what takes it"))
 	}
