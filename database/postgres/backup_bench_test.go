@@ -32,7 +32,7 @@ func BenchmarkBackup(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), watch(dir)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), databasetest.Watch(dir)); err != nil {
 		b.Fatal(err)
 	}
 	main, scratch := sharedClusters(dir)

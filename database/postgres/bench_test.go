@@ -16,6 +16,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/databasetest"
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
@@ -48,7 +49,7 @@ func benchScene(b *testing.B) *scene {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), watch(dir)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), databasetest.Watch(dir)); err != nil {
 		b.Fatal(err)
 	}
 	s := &scene{}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,8 +41,8 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv(manyEnv); job != "" {
 		os.Exit(manyChild(job))
 	}
-	if dir := os.Getenv(janitorEnv); dir != "" {
-		os.Exit(janitor(dir))
+	if code, ok := databasetest.Janitor(clearUp); ok {
+		os.Exit(code)
 	}
 	code := m.Run()
 	if err := tearDown(); err != nil {
@@ -54,49 +52,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// janitorEnv names the folder that a process of its own clears when the tests
-// have ended in whatever way, a panic or a kill included.
-const janitorEnv = "BOSMAN_TEST_JANITOR"
-
-// watch starts the janitor of dir: it sees its standard input end with us.
-func watch(dir string) error {
-	self, err := os.Executable()
+// clearUp removes all servers below dir, and dir.
+func clearUp(dir string) error {
+	secrets, err := filepath.Glob(filepath.Join(dir, "*", "secret"))
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), janitorEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	pipe, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	watched = append(watched, pipe)
-	return cmd.Start() // never waited for: it outlives us
-}
-
-// watched stay open until this process ends.
-var watched []io.Closer
-
-func janitor(dir string) int {
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
-		return 1
-	}
-	clusters, err := filepath.Glob(filepath.Join(dir, "*", "secret"))
-	if err != nil {
-		return 1
-	}
-	for _, secret := range clusters {
+	for _, secret := range secrets {
 		c := &Cluster{Dir: filepath.Dir(secret)}
 		c.SocketDir = ground.SocketDir(c.Dir)
 		if err := remove(c); err != nil {
-			return 1
+			return err
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return 1
-	}
-	return 0
+	return os.RemoveAll(dir)
 }
 
 func tearDown() error {
@@ -171,7 +140,7 @@ func openTemp() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, errors.Join(os.Chmod(dir, 0o755), watch(dir))
+	return dir, errors.Join(os.Chmod(dir, 0o755), databasetest.Watch(dir))
 }
 
 // ownCluster gives a cluster of this test's own, removed at its end.

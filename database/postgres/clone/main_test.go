@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,8 +39,8 @@ func TestMain(m *testing.M) {
 	if code, ok := databasetest.Child(childWorld); ok {
 		os.Exit(code)
 	}
-	if dir := os.Getenv(janitorEnv); dir != "" {
-		os.Exit(janitor(dir))
+	if code, ok := databasetest.Janitor(clear); ok {
+		os.Exit(code)
 	}
 	code := m.Run()
 	if shared.dir != "" {
@@ -51,39 +50,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// janitorEnv names the folder that a process of its own clears when the tests
-// have ended in whatever way, a panic or a kill included.
-const janitorEnv = "BOSMAN_TEST_JANITOR"
-
-func watch(dir string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), janitorEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	pipe, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	watched = append(watched, pipe)
-	return cmd.Start() // never waited for: it outlives us
-}
-
-// watched stay open until this process ends.
-var watched []io.Closer
-
-func janitor(dir string) int {
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
-		return 1
-	}
-	if err := clear(dir); err != nil {
-		return 1
-	}
-	return 0
 }
 
 // clear ends all servers below dir by their pid, and removes it.
@@ -133,7 +99,7 @@ func tempDir(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, errors.Join(os.Chmod(dir, 0o755), watch(dir))
+	return dir, errors.Join(os.Chmod(dir, 0o755), databasetest.Watch(dir))
 }
 
 // world gives the shared host and cluster.
