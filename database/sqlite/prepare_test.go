@@ -37,18 +37,18 @@ func word(t *testing.T, d bosman.Database, set string) (was string) {
 	return was
 }
 
-// TestDataIsPreparedSwappedAndPutBack plays what a durable plan does in
-// separate steps, each of them twice, with a recovery in between.
-func TestDataIsPreparedSwappedAndPutBack(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
+// prepared gives an engine and its keeper in dir, and what makes an instance's
+// data: one word in its database and in its file.
+func prepared(t *testing.T, dir string) (*sqlite.Engine, *database.Keeper, func(name, text string) database.Snapshot) {
+	t.Helper()
 	e, err := sqlite.NewEngine(filepath.Join(dir, "db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := &database.Keeper{Engine: e, Scratch: e, State: filepath.Join(dir, "state")}
-	make1 := func(name, text string) database.Snapshot {
+	return e, k, func(name, text string) database.Snapshot {
 		t.Helper()
-		d, err := e.Create(ctx, name)
+		d, err := e.Create(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,6 +62,13 @@ func TestDataIsPreparedSwappedAndPutBack(t *testing.T) {
 		}
 		return database.Snapshot{Database: d, Files: files}
 	}
+}
+
+// TestDataIsPreparedSwappedAndPutBack plays what a durable plan does in
+// separate steps, each of them twice, with a recovery in between.
+func TestDataIsPreparedSwappedAndPutBack(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	e, k, make1 := prepared(t, dir)
 	staging, mine := make1("staging", "new"), make1("testing-anna", "old")
 	holds := func(when, want string) {
 		t.Helper()
@@ -130,27 +137,7 @@ func TestDataIsPreparedSwappedAndPutBack(t *testing.T) {
 // taken back in turn.
 func TestKeptDataComesBackAndIsNeverDropped(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
-	e, err := sqlite.NewEngine(filepath.Join(dir, "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &database.Keeper{Engine: e, Scratch: e, State: filepath.Join(dir, "state")}
-	make1 := func(name, text string) database.Snapshot {
-		t.Helper()
-		d, err := e.Create(ctx, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		word(t, d, text)
-		files := filepath.Join(dir, name, "data")
-		if err := os.MkdirAll(files, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(files, "cv.txt"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return database.Snapshot{Database: d, Files: files}
-	}
+	_, k, make1 := prepared(t, dir)
 	staging, live := make1("staging", "new"), make1("live", "old")
 	holds := func(when string, s database.Snapshot, want string) {
 		t.Helper()
