@@ -4,9 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -56,6 +58,28 @@ func TestEnsureIsIdempotentAndSurvivesAKill(t *testing.T) {
 	}
 	if err := other.Stop(t.Context()); err != nil {
 		t.Fatalf("stopping twice: %v", err)
+	}
+}
+
+// A server that dies while it is waited for is started again at once, not
+// when there is no more patience.
+func TestDiesWhileAwaited(t *testing.T) {
+	c := ownCluster(t, Scratch)
+	ensure(t, c)
+	pid := pidOf(t, c)
+	lock := filepath.Join(c.SocketDir, ".s.PGSQL."+strconv.Itoa(c.Port))
+	if err := os.Remove(lock); err != nil { // nobody is answered from now on
+		t.Fatal(err)
+	}
+	go func() {
+		time.Sleep(time.Second)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone when the test fails
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	done, err := c.Ensure(ctx)
+	if err != nil || !done.Started {
+		t.Fatalf("a server that died while it was waited for: %+v, %v", done, err)
 	}
 }
 

@@ -42,10 +42,16 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	if err != nil {
 		return done, err
 	}
-	if pid != 0 && c.ping(ctx) == nil {
-		return done, c.prepare(ctx)
+	if pid != 0 {
+		err := c.await(ctx, time.Minute)
+		if err == nil {
+			return done, c.prepare(ctx)
+		}
+		if !errors.Is(err, errDied) {
+			return done, err
+		}
 	}
-	if pid == 0 && c.initialised() && c.lost() {
+	if c.initialised() && c.lost() {
 		c.log().Warn("scratch cluster thrown away: the host stopped without warning")
 		if err := os.RemoveAll(c.dataDir()); err != nil {
 			return done, ground.IOError("remove the scratch cluster", c.Dir, err)
@@ -61,12 +67,10 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	if err := c.configure(); err != nil {
 		return done, err
 	}
-	if pid == 0 {
-		if err := c.start(ctx); err != nil {
-			return done, err
-		}
-		done.Started = true
+	if err := c.start(ctx); err != nil {
+		return done, err
 	}
+	done.Started = true
 	if err := c.await(ctx, time.Minute); err != nil {
 		return done, err
 	}

@@ -92,13 +92,19 @@ func (c *Cluster) ping(ctx context.Context) error {
 	return c.exec(ctx, "reach it", "SELECT 1")
 }
 
-// await waits until the server takes connections.
+// errDied is why a server that is waited for will not answer.
+var errDied = errors.New("its process ended")
+
+// await waits until the server takes connections, or has died.
 func (c *Cluster) await(ctx context.Context, limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	for {
 		err := c.ping(ctx)
 		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
 			return errors.Join(err, ctx.Err())
+		}
+		if pid, perr := c.runningPid(); perr != nil || pid == 0 {
+			return errors.Join(perr, c.down("reach it", errDied))
 		}
 		select {
 		case <-ctx.Done():
