@@ -55,6 +55,11 @@ func (c *maskCheckCmd) Run(e *env) error {
 	}); err != nil {
 		return err
 	}
+	return unmasked(all)
+}
+
+// unmasked is the error for what no copy may be made of; nil if all is well.
+func unmasked(all []bosman.MaskReport) error {
 	var wrong []string
 	next := ""
 	for _, r := range all {

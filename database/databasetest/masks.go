@@ -57,7 +57,7 @@ func maskSpec() mask.Spec {
 }
 
 // maskWith has the engine mask as spec says, whatever the release.
-func (w World) maskWith(t testing.TB, spec *mask.Spec) database.Refresher {
+func (w World) maskWith(t testing.TB, spec *mask.Spec) (database.Refresher, database.Masker) {
 	t.Helper()
 	m, ok := w.Engine.(database.Masker)
 	r, goldens := w.Engine.(database.Refresher)
@@ -65,7 +65,7 @@ func (w World) maskWith(t testing.TB, spec *mask.Spec) database.Refresher {
 		t.Fatal("the engine masks no golden copies")
 	}
 	m.MaskWith(func(context.Context, string, int) (mask.Spec, error) { return *spec, nil })
-	return r
+	return r, m
 }
 
 // masksScene makes a staging with personal data.
@@ -83,7 +83,7 @@ func (w World) masksScene(t testing.TB) bosman.Database {
 	person := make([]string, maskPeople)
 	orders := make([]string, maskPeople)
 	for n := range maskPeople {
-		person[n] = fmt.Sprintf("(%d, '%s%d@firma.pl', '+48 %s%02d', 'Secretus Personalis%d', '1980-02-%02d', '%s%d', '%s note %d', 'pbkdf2$%s%d')",
+		person[n] = fmt.Sprintf("(%d, '%s%d@firma.pl', '+48 %s%02d', 'Secretus Homo%d', '1980-02-%02d', '%s%d', '%s note %d', 'pbkdf2$%s%d')",
 			n+10, maskSecret, n+10, maskNumbers, n+10, n+10, 1+n%28, maskCodes, n%10, maskSecret, n+10, maskSecret, n+10)
 		if n >= 10 { // ten have a tax number
 			person[n] = strings.Replace(person[n], fmt.Sprintf("'%s%d'", maskCodes, n%10), "NULL", 1)
@@ -191,7 +191,7 @@ func (s *suite) masked(t *testing.T) {
 	w, _ := s.world(t)
 	from := w.masksScene(t)
 	spec := maskSpec()
-	r := w.maskWith(t, &spec)
+	r, _ := w.maskWith(t, &spec)
 	d, info, err := w.Engine.Copy(t.Context(), from, "testing-anna", database.CopyOptions{Release: 3, From: "staging"})
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +199,9 @@ func (s *suite) masked(t *testing.T) {
 	if info.From != "staging" || info.Release != 3 || info.Took <= 0 || info.Bytes == 0 {
 		t.Errorf("info %+v", info)
 	}
-	fake := func(kind, value string, room int, unique bool) string { return mask.Fake(maskSalt, kind, value, room, unique) }
+	fake := func(kind, value string, room int, unique bool) string {
+		return mask.Fake(maskSalt, kind, value, room, unique)
+	}
 	for n := range maskPeople {
 		pesel := "-"
 		if n < 10 {
@@ -212,7 +214,7 @@ func (s *suite) masked(t *testing.T) {
 		want := strings.Join([]string{
 			fake("email", fmt.Sprintf("%s%d@firma.pl", maskSecret, n+10), 60, true),
 			fake("phone", fmt.Sprintf("+48 %s%02d", maskNumbers, n+10), 20, false),
-			fake("name", fmt.Sprintf("Secretus Personalis%d", n+10), 60, false),
+			fake("name", fmt.Sprintf("Secretus Homo%d", n+10), 60, false),
 			pesel, fake("text", note, 200, false), "!",
 		}, "|")
 		if got := w.ask(t, d, fmt.Sprintf("SELECT email, phone, full_name, pesel, note, password FROM person WHERE id = %d", n+10)); got != want {
@@ -224,13 +226,13 @@ func (s *suite) masked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for query, want := range map[string]string{
-		"SELECT count(*) FROM orders o JOIN person p ON p.email = o.person_email AND p.id = o.id + 10":     fmt.Sprint(maskPeople - 1),
-		"SELECT count(*) FROM orders o JOIN person p ON p.phone = o.contact_phone AND p.id = o.id + 10":    fmt.Sprint(maskPeople - 1),
-		"SELECT count(*) FROM person":                                  fmt.Sprint(maskPeople + 2),
-		"SELECT count(DISTINCT email) FROM person":                     fmt.Sprint(maskPeople + 2),
-		"SELECT person_email, contact_phone FROM orders WHERE id = 99": "-|-",
-		"SELECT phone, note, password FROM person WHERE id = 9":        "-|from the file|?",
-		"SELECT phone, note, full_name FROM person WHERE id = 8":       "||-",
+		"SELECT count(*) FROM orders o JOIN person p ON p.email = o.person_email AND p.id = o.id + 10":  fmt.Sprint(maskPeople - 1),
+		"SELECT count(*) FROM orders o JOIN person p ON p.phone = o.contact_phone AND p.id = o.id + 10": fmt.Sprint(maskPeople - 1),
+		"SELECT count(*) FROM person":                                                        fmt.Sprint(maskPeople + 2),
+		"SELECT count(DISTINCT email) FROM person":                                           fmt.Sprint(maskPeople + 2),
+		"SELECT person_email, contact_phone FROM orders WHERE id = 99":                       "-|-",
+		"SELECT phone, note, password FROM person WHERE id = 9":                              "-|from the file|?",
+		"SELECT phone, note, full_name FROM person WHERE id = 8":                             "||-",
 		fmt.Sprintf("SELECT count(*) FROM person WHERE born = '%s' AND id IN (10, 38)", day): "2",
 	} {
 		if got := w.ask(t, d, query); got != want {
@@ -272,7 +274,7 @@ func (s *suite) maskRefused(t *testing.T) {
 	w, _ := s.world(t)
 	from := w.masksScene(t)
 	spec := maskSpec()
-	r := w.maskWith(t, &spec)
+	r, m := w.maskWith(t, &spec)
 	copied := func(name string) (bosman.Database, error) {
 		d, _, err := w.Engine.Copy(t.Context(), from, name, database.CopyOptions{Release: 3, From: "staging"})
 		return d, err
@@ -352,8 +354,8 @@ func (s *suite) maskRefused(t *testing.T) {
 	if now := goldens(); len(now) != 1 || now[0] != before[0] {
 		t.Errorf("a new column: the golden copies are %+v", now)
 	}
-	if _, err := w.Engine.(database.Masker).MaskPlan(t.Context(), from, spec); err != nil {
-		t.Errorf("the plan: %v", err)
+	if p, err := m.MaskPlan(t.Context(), from, spec); err != nil || len(p.Left) != 1 || p.Refuse() == nil {
+		t.Errorf("the plan: %+v, %v", p, err)
 	}
 }
 
@@ -396,7 +398,9 @@ func (s *suite) maskKilled(t *testing.T, points []string) {
 					t.Errorf("%s is left", name)
 				}
 			}
-			goldens, err := w.Engine.(database.Refresher).Goldens(t.Context(), from)
+			spec := maskSpec()
+			r, _ := w.maskWith(t, &spec)
+			goldens, err := r.Goldens(t.Context(), from)
 			if err != nil || len(goldens) > 1 {
 				t.Fatalf("golden copies %+v, %v", goldens, err)
 			}

@@ -164,7 +164,7 @@ func classOf(declared string) (class mask.Class, length int) {
 		return mask.Bytes, 0
 	case has("DATE", "TIMESTAMP"):
 		return mask.Date, 0
-	case has("BOOL", "TIME", "REAL", "FLOA", "DOUB"):
+	case has("BOOL", "TIME", "REAL", "FLOA", "DOUBLE"):
 		return mask.Other, 0
 	case has("INT", "NUM", "DEC"):
 		return mask.Number, 0
