@@ -143,30 +143,12 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 func (h *Helm) followMain(ctx context.Context, name string) error {
 	h.sending.Lock()
 	defer h.sending.Unlock()
-	app, err := h.Store.App(ctx, name)
-	if err != nil {
-		return err
-	}
-	repo, err := h.Repos.Open(name)
-	if err != nil {
-		return err
-	}
-	tree, err := repo.TreeOf(ctx, "refs/heads/"+app.MainBranch)
+	r, err := h.mains(ctx, name)
 	if bosman.KindOf(err) == bosman.KindNotFound {
 		return nil
 	}
-	if err != nil {
+	if err != nil || r.Tests != bosman.TestsGreen {
 		return err
-	}
-	r, err := h.Store.ReleaseOfTree(ctx, name, tree, bosman.TrustTeam)
-	if bosman.KindOf(err) == bosman.KindNotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if r.Tests != bosman.TestsGreen || r.Bad != "" {
-		return nil
 	}
 	instances, err := h.Store.Instances(ctx, name)
 	if err != nil {
@@ -183,7 +165,13 @@ func (h *Helm) followMain(ctx context.Context, name string) error {
 		if sent == r.Number {
 			continue // it came, is on its way, or failed; what people did since is theirs
 		}
-		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: "staging follows " + app.MainBranch}); err != nil {
+		if r.Bad != "" {
+			if err := h.hold(ctx, i, r); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: i.Name + " follows main"}); err != nil {
 			return fmt.Errorf("send %s to %s: %w", releaseRef(r.Number), i.Name, err)
 		}
 	}
