@@ -104,8 +104,8 @@ type backupRecoverCmd struct {
 // Help gives examples.
 func (backupRecoverCmd) Help() string {
 	return `The database of that moment is recovered on a server of its own and put beside
-the present one, which stays as it is. Look at it, then put it in its place with
-bosman kept restore; uploaded files stay those of now.
+the present one, which stays as it is, until it is put in its place as "bosman
+kept" does it. Uploaded files stay those of now.
 
 Examples:
   bosman backup recover-to live --at "2026-11-23 10:12:30" --wait

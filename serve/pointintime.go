@@ -651,7 +651,7 @@ func (t *timeline) bring(ctx context.Context, i bosman.Instance, c *postgres.Clu
 	if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
 		return err
 	}
-	_, info, err := archive.Bring(ctx, withFurther(one, one, further), keeper.Engine, i.Name, name, keeper.State)
+	_, info, err := archive.Bring(ctx, withFurther(one, one, further), keeper.Engine, i.Name, name, filepath.Join(keeper.State, "tmp"))
 	if err != nil {
 		return err
 	}

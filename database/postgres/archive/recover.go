@@ -374,7 +374,8 @@ func explain(err error, what string) error {
 }
 
 // Bring takes a database out of a server that Replay gave, puts it beside the
-// databases of to under a name of its own, and compares both.
+// databases of to under a name of its own, and compares both. tmp is for the
+// dump on its way.
 func Bring(ctx context.Context, from, to database.Engine, instance, name, tmp string) (d bosman.Database, info database.BackupInfo, err error) {
 	source, err := from.Find(ctx, instance)
 	if bosman.KindOf(err) == bosman.KindNotFound {
@@ -383,7 +384,10 @@ func Bring(ctx context.Context, from, to database.Engine, instance, name, tmp st
 	if err != nil {
 		return d, info, err
 	}
-	dir, err := os.MkdirTemp(tmp, "bring-")
+	dir := ""
+	if err = os.MkdirAll(tmp, 0o700); err == nil {
+		dir, err = os.MkdirTemp(tmp, "bring-")
+	}
 	if err != nil {
 		return d, info, bosman.Unavailable("a folder for the dump could not be made").Because(err)
 	}
