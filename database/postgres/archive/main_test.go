@@ -227,7 +227,3 @@ func sqlOpen(d bosman.Database) (time.Time, error) {
 	err = db.QueryRow("SELECT clock_timestamp()").Scan(&at)
 	return at, errors.Join(err, db.Close())
 }
-
-func child(dir, job string) error {
-	return fmt.Errorf("unknown job %s in %s", job, dir)
-}

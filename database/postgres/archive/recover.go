@@ -299,8 +299,8 @@ func reachedEnd(ctx context.Context, c *postgres.Cluster, p Plan, last Segment) 
 	if err != nil {
 		return err
 	}
-	switch {
-	case at < number*uint64(p.Base.Segment): //nolint:gosec // positive
+	switch { // a segment ends where the next begins, so it must be inside of the last
+	case at <= number*uint64(p.Base.Segment)+headBytes: //nolint:gosec // positive
 		return bosman.Failed("the log ends at %s, before its segment %s: a part of it is damaged", got.LSN, last.Name)
 	case got.At.After(p.Target.At):
 		return bosman.Failed("the log could not be replayed to %s: it went on to %s", p.Target.At.Format(moment), got.At.Format(moment))
