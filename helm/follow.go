@@ -14,16 +14,8 @@ import (
 func (h *Helm) followMain(ctx context.Context, name string) error {
 	h.sending.Lock()
 	defer h.sending.Unlock()
-	app, err := h.Store.App(ctx, name)
-	if err != nil {
-		return err
-	}
-	f, err := h.followed(ctx, app)
-	if err != nil || f.head == "" {
-		return err
-	}
-	r, err := h.releaseOf(ctx, app, f)
-	if err != nil || r.Number == 0 || r.Tests != bosman.TestsGreen || r.Bad != "" || r.Trust != bosman.TrustTeam {
+	f, r, err := h.toFollow(ctx, name)
+	if err != nil || r.Tests != bosman.TestsGreen || r.Trust != bosman.TrustTeam {
 		return err
 	}
 	instances, err := h.Store.Instances(ctx, name)
@@ -41,7 +33,13 @@ func (h *Helm) followMain(ctx context.Context, name string) error {
 		if sent == r.Number {
 			continue // it came, is on its way, or failed; what people did since is theirs
 		}
-		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: "staging follows " + f.branch}); err != nil {
+		if r.Bad != "" {
+			if err := h.hold(ctx, i, r, f); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: i.Name + " follows " + f.branch}); err != nil {
 			return fmt.Errorf("send %s to %s: %w", releaseRef(r.Number), i.Name, err)
 		}
 	}
