@@ -95,6 +95,7 @@ type Helm struct {
 	policies policies
 	settling sync.Mutex // one look at a time at what main needs: pushes and reactions both look
 	sending  sync.Mutex // likewise at what staging needs
+	previews sync.Mutex // likewise at what previews there should be
 }
 
 // New makes a Helm. Run starts its reactions.

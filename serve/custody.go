@@ -262,7 +262,7 @@ func (s *server) routeAgain(ctx context.Context, i bosman.Instance) error {
 	if err != nil {
 		return err
 	}
-	if i.Stopped {
+	if i.Stopped { // or asleep
 		return s.routes.Close(ctx, i, fence, i.Note)
 	}
 	return s.routes.Switch(ctx, deploy.Launch{Instance: i, Release: i.Release, ID: i.ProcessID, Part: deploy.PartWeb, Fence: fence})

@@ -302,6 +302,9 @@ func (s *server) run(ctx context.Context) (err error) {
 	for name, srv := range servers {
 		task(name, srv)
 	}
+	if err := s.listenToWake(ctx, task); err != nil {
+		return err
+	}
 	if err := s.startEdge(ctx); err != nil {
 		return err
 	}
@@ -344,6 +347,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("cron", s.runCron)
 	task("rehearsals", s.rehearse)
 	task("pruning", s.prune)
+	task("previews", s.keepPreviews)
 	task("proofs of backups", s.backups.prove)
 	task("schedules of backups", s.backups.schedule)
 	task("state backups", s.keepState)
