@@ -33,11 +33,8 @@ func onTimeline(i bosman.Instance) bool {
 // backups fare. It does not keep live from being deployed to, which makes a
 // backup of its own.
 func (h *Helm) addTimeline(i bosman.Instance, b *bosman.BackupHealth) {
-	if h.Timeline == nil || !onTimeline(i) || b.Trouble != "" {
-		return
-	}
-	if why := h.Timeline.Trouble(); why != "" {
-		b.Trouble = "not every moment can be recovered: " + why
+	if h.Timeline != nil && onTimeline(i) {
+		b.Log = h.Timeline.Trouble()
 	}
 }
 

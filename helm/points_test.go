@@ -71,16 +71,16 @@ func TestWhoRecoversWhat(t *testing.T) {
 
 	l.trouble = "3 finished segments wait"
 	b := bosman.BackupHealth{Instance: "staging"}
-	if r.addTimeline(staging, &b); !strings.Contains(b.Trouble, l.trouble) {
+	if r.addTimeline(staging, &b); b.Log != l.trouble || !strings.HasSuffix(b.Worst(), l.trouble) {
 		t.Errorf("health %+v", b)
 	}
 	b.Trouble = "the newest backup failed"
-	if r.addTimeline(staging, &b); strings.Contains(b.Trouble, l.trouble) {
+	if r.addTimeline(staging, &b); b.Worst() != b.Trouble {
 		t.Errorf("a missing backup is worse: %+v", b)
 	}
 	staging.Database.Engine = "sqlite"
 	b = bosman.BackupHealth{}
-	if r.addTimeline(staging, &b); b.Trouble != "" {
+	if r.addTimeline(staging, &b); b.Worst() != "" {
 		t.Errorf("another server's trouble: %+v", b)
 	}
 	p, err := r.PointInTime(ctx, anna, "rms")
