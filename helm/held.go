@@ -23,7 +23,7 @@ func (h *Helm) toFollow(ctx context.Context, name string) (followed, bosman.Rele
 	return f, r, err
 }
 
-// Held says why an instance does not follow main although main has a release
+// Held says why an instance does not follow its branch although that has a release
 // for it; nil when it does, or when nobody expects it to.
 func (h *Helm) Held(ctx context.Context, a bosman.Actor, app, instance string) (*bosman.Held, error) {
 	i, err := h.Instance(ctx, a, app, instance)
@@ -48,7 +48,7 @@ func (h *Helm) held(ctx context.Context, i bosman.Instance) (*bosman.Held, error
 	}, nil
 }
 
-// staysBehind is the setting that holds for which head of the branch it was last
+// staysBehind is the setting that holds for which head of its branch it was last
 // written down that an instance does not follow.
 func staysBehind(i bosman.Instance) string { return "held:" + i.App + "/" + i.Name }
 

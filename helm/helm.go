@@ -75,7 +75,8 @@ type Config struct {
 	KeptData   KeptData // may be nil: then nobody counts what is written
 	Custody    Custody
 	Vaults     Vaults
-	Masks      Masks // may be nil: then nobody is told of masks
+	Masks      Masks    // may be nil: then nobody is told of masks
+	Timeline   Timeline // may be nil: then nothing is recovered at a moment
 	Log        *slog.Logger
 	Now        func() time.Time
 }

@@ -64,6 +64,7 @@ func flags(o Options) []string {
 	add("workers", fmt.Sprint(cmp.Or(o.Workers, 2)), "2")
 	add("trusted-proxies", strings.Join(o.TrustedProxies, ","), "")
 	add("backup-target", o.BackupTarget, "")
+	add("point-in-time", fmt.Sprint(o.PointInTime), "0")
 	return out
 }
 

@@ -59,6 +59,7 @@ func Doctor(ctx context.Context, opt Options, out io.Writer) error {
 	all = append(all, dataFolder(opt.Data))
 	all = append(all, takenFinding(ctx, opt.Data)...)
 	all = append(all, custodyFindings(ctx, opt)...)
+	all = append(all, timelineFindings(opt)...)
 	all = append(all, storageFindings(opt)...)
 	all = append(all, adoptedFindings(opt)...)
 	bad := 0

@@ -81,6 +81,9 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 				return err
 			}
 			info.TakenAt = info.TakenAt.UTC()
+			if !c.asOf.IsZero() {
+				info.TakenAt = c.asOf
+			}
 			out := filepath.Join(dir, dumpFile)
 			defer ground.Steady(dir)()
 			if _, err := c.client(ctx, c.admin(name), dir, program, "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
