@@ -48,7 +48,7 @@ func (h *Helm) held(ctx context.Context, i bosman.Instance) (*bosman.Held, error
 	}, nil
 }
 
-// staysBehind is the setting that holds for which head of the branch it was last
+// staysBehind is the setting that holds for which head of its branch it was last
 // written down that an instance does not follow.
 func staysBehind(i bosman.Instance) string { return "held:" + i.App + "/" + i.Name }
 
