@@ -358,6 +358,11 @@ func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.
 	return out, err
 }
 
+// Offered implements database.Refresher.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, _ int) ([]database.Golden, error) {
+	return e.Goldens(ctx, from)
+}
+
 // Stale implements database.Refresher.
 func (e *Engine) Stale(ctx context.Context, from bosman.Database) (bool, error) {
 	src, err := e.reach(from)

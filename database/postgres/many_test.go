@@ -29,7 +29,7 @@ func manyWorld(app string, main, scratch *Cluster) (databasetest.World, error) {
 	if err != nil {
 		return w, err
 	}
-	for _, e := range []*database.Engine{&w.Engine, &w.Source, &w.Trial} {
+	for _, e := range []*database.Engine{&w.Engine, &w.Source, &w.Trial, &w.Copies} {
 		if one, ok := (*e).(*Engine); ok {
 			*e = one.With("reports")
 		}

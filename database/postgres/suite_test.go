@@ -21,7 +21,7 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "bytea", Open: openSQL}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Copies: trial, Blob: "bytea", Open: openSQL}, errors.Join(err1, err2, err3)
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
@@ -29,7 +29,7 @@ func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", databa
 func TestSuiteOnMain(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)
-	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback")...)
+	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback", "drill")...)
 }
 
 func TestSuiteOnScratch(t *testing.T) {
