@@ -132,7 +132,11 @@ func (w World) golden(t *testing.T, least int, when string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := w.Copies.(database.Refresher).Goldens(t.Context(), live)
+	refresher, ok := w.Copies.(database.Refresher)
+	if !ok {
+		t.Fatal("there are no golden copies")
+	}
+	all, err := refresher.Goldens(t.Context(), live)
 	if err != nil || len(all) < least || len(all) > 1 {
 		t.Fatalf("%s: golden copies %+v, %v", when, all, err)
 	}
