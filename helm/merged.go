@@ -57,7 +57,7 @@ func (h *Helm) MergeResult(ctx context.Context, op bosman.Operation, asked int) 
 		pruned = !r.PrunedAt.IsZero()
 	}
 	if stale || b.Number != asked && (broken || pruned) {
-		if b, err = h.queueBuild(ctx, bosman.Actor{Person: op.By, From: "bosman"}, c, "for "+opRef(op.Number)+": the data is of a newer main"); err != nil {
+		if b, err = h.queueBuild(ctx, bosman.Actor{Person: op.By, From: "bosman"}, c, "for "+opRef(op.Number)+": the data is of a newer main", false); err != nil {
 			return out, err
 		}
 		broken = false
