@@ -46,6 +46,9 @@ func childWorld(app string) (databasetest.World, error) {
 			return databasetest.World{}, err
 		}
 	}
+	if strings.HasPrefix(app, "smanydrill") {
+		return manyWorld(app, main, scratch)
+	}
 	if strings.HasPrefix(app, "sgold") {
 		return world(app, scratch, main, scratch)
 	}
