@@ -118,6 +118,8 @@ func (h *Helm) changeRoad(ctx context.Context, v ChangeView, instances []bosman.
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: "conflicts with main in " + v.Conflicts[0]}
 	case v.Blocked != "":
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: v.Blocked}
+	case !v.Stale && v.Rehearsal.Stops() != "":
+		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: "its migrations fail on a copy of staging's data"}
 	}
 	for _, name := range []string{"staging", "live"} {
 		st := bosman.Station{Name: name, State: bosman.StationWaiting}

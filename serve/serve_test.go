@@ -72,7 +72,8 @@ type world struct {
 	s    *server
 	stop func()
 
-	ended chan error // how serve ended
+	tune  func(*Options) // of the next start; nil for the usual
+	ended chan error     // how serve ended
 	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
 }
 
@@ -106,6 +107,11 @@ instances:
 
 func newWorld(t *testing.T, database string) *world {
 	t.Helper()
+	return newWorldWith(t, database, nil)
+}
+
+func newWorldWith(t *testing.T, database string, tune func(*Options)) *world {
+	t.Helper()
 	need.Root(t)
 	need.Program(t, "bwrap", "bubblewrap")
 	need.File(t, "/usr/bin/python3", "python3")
@@ -120,7 +126,7 @@ func newWorld(t *testing.T, database string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, data: filepath.Join(dir, "data"), work: filepath.Join(dir, "work"), port: port}
+	w := &world{t: t, data: filepath.Join(dir, "data"), work: filepath.Join(dir, "work"), port: port, tune: tune}
 	w.start()
 	t.Cleanup(func() {
 		w.stop()
@@ -155,6 +161,9 @@ func (w *world) start() {
 	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
 	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	if w.tune != nil {
+		w.tune(&opt)
+	}
 	if w.log != nil {
 		opt.Stderr, opt.LogLevel = w.log, "debug"
 	}

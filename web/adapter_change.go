@@ -27,6 +27,8 @@ func (a adapter) Change(ctx context.Context, who bosman.Actor, app, ref string) 
 		SignOff: a.May(ctx, who, bosman.MaySignOff, app, ""),
 		Merge:   a.May(ctx, who, bosman.MayMerge, app, ""),
 		Push:    a.May(ctx, who, bosman.MayPush, app, ""),
+
+		Override: a.May(ctx, who, bosman.MayAdminister, app, bosman.KindLive),
 	}
 	if v.Builds, err = a.Builds(ctx, who, app, c.Number, 20); err != nil {
 		return v, err
@@ -105,10 +107,13 @@ func noMerge(c helm.ChangeView) string {
 			break
 		}
 	}
-	if c.Build != nil && c.Build.State == bosman.BuildRed && !c.Stale {
+	switch {
+	case c.Stale:
+		return "" // what it is with main now is built and rehearsed first
+	case c.Build != nil && c.Build.State == bosman.BuildRed:
 		return "its tests are red"
 	}
-	return ""
+	return c.Rehearsal.Stops()
 }
 
 // noTry says why a change cannot be tried now.

@@ -28,7 +28,7 @@ func (c *Cluster) recoverDatabases(ctx context.Context, app string) error {
 			return err
 		}
 		for _, l := range all {
-			if app != "" && l.App != app || l.ready && !database.HasTag(l.Name, database.TagVerify) && !database.HasTag(l.Name, database.TagMaking) {
+			if app != "" && l.App != app || l.ready && !database.HasTag(l.Name, database.TagVerify) && !database.HasTag(l.Name, database.TagMaking) && l.Name != database.TagRehearsal {
 				continue
 			}
 			c.log().Info("half-made database dropped", "database", l.db)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/helm"
 )
 
 // Rehearsal gives the rehearsal of a change.
@@ -183,4 +184,9 @@ func (s *Story) data(ago before) {
 			Refused: "r136 reads the column birth_date, which r137 dropped",
 		},
 	}
+}
+
+// MergeAnyway is a verb.
+func (s *Story) MergeAnyway(_ context.Context, a bosman.Actor, app, ref, why string) (helm.Merged, error) {
+	return helm.Merged{Note: "main is now 4be1d201; staging follows with r137"}, s.do(a, bosman.MayAdminister, app, bosman.KindLive, "merge %s %s anyway: %s", app, ref, why)
 }
