@@ -234,3 +234,31 @@ func TestManifestTakesEveryMigrationTool(t *testing.T) {
 		}
 	}
 }
+
+// migrates are release commands that add a table, for databases without a
+// server to talk to over psql.
+var migrates = map[string]string{
+	"sqlite": `import os, sqlite3
+c = sqlite3.connect(os.environ["DATABASE_URL"].removeprefix("sqlite:///"))
+c.execute("CREATE TABLE IF NOT EXISTS fresh (x INT)"); c.commit()
+`,
+	"mariadb": `import os, MySQLdb
+c = MySQLdb.connect(unix_socket=os.environ["DB_SOCKET"], user=os.environ["DB_USER"], password=os.environ["DB_PASSWORD"], database=os.environ["DB_NAME"])
+c.query("CREATE TABLE IF NOT EXISTS fresh (x INT)"); c.query("INSERT INTO fresh VALUES (1)"); c.commit()
+`,
+}
+
+// rehearsalOfRoad looks at what the rehearsal of the road's change found.
+func (w *world) rehearsalOfRoad(database string) {
+	w.t.Helper()
+	r := w.rehearsed("feature")
+	if r.State != bosman.RehearsalPassed || r.Destructive || !strings.Contains(r.Schema, "fresh added") || r.Sessions == 0 || !r.Closed || len(r.Outside) > 0 || r.Took <= 0 {
+		w.t.Errorf("rehearsed on %s: %+v", database, r)
+	}
+	if database == "sqlite" && (r.Blind == "" || len(r.Statements) != 0) {
+		w.t.Errorf("nobody can see statements on SQLite: %+v", r)
+	}
+	if database == "mariadb" && (len(r.Statements) != 1 || r.Statements[0].SQL != "CREATE TABLE IF NOT EXISTS fresh (x INT)" || r.Statements[0].Took <= 0 || r.Others == 0) {
+		w.t.Errorf("ran %+v, and %d others", r.Statements, r.Others)
+	}
+}

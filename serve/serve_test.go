@@ -74,7 +74,7 @@ type world struct {
 
 	tune  func(*Options) // of the next start; nil for the usual
 	ended chan error     // how serve ended
-	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
+	log   io.Writer      // that serve tells everything to; nil for warnings on stderr
 }
 
 const tinyApp = `import http.server, os, socketserver
@@ -335,6 +335,10 @@ c.commit()'`)
 	}
 	w.git(w.work, "checkout", "-q", "-b", "feature")
 	w.write("words.txt", "hello two\n")
+	if migrates[database] != "" {
+		w.write("migrate.py", migrates[database])
+		w.write("bosman.yaml", strings.NewReplacer("DATABASE", database, `"echo migrated"`, "/usr/bin/python3 migrate.py").Replace(tinyManifest))
+	}
 	w.commit("two")
 	out = w.push("piotr", "feature")
 	if !strings.Contains(out, "c1 (feature)") || !strings.Contains(out, "is green") {
@@ -356,6 +360,9 @@ c.commit()'`)
 	}
 	if database == "postgres" {
 		w.copiesOfRoad()
+	}
+	if migrates[database] != "" {
+		w.rehearsalOfRoad(database)
 	}
 	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "feature"); err != nil {
 		t.Fatal(err)

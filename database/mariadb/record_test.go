@@ -92,20 +92,20 @@ func TestRecord(t *testing.T) {
 
 func TestStatementsThatChangeTheSchema(t *testing.T) {
 	for text, want := range map[string]bool{
-		"create table x (a int)":             true,
+		"create table x (a int)":               true,
 		" \n/* a */-- b\n # c\n;ALTER TABLE x": true,
-		"DROP INDEX a ON b":                  true,
-		"CREATED":                            false,
-		"INSERT INTO x VALUES ('CREATE')":    false,
-		"/* never ended CREATE":              false,
-		"-- CREATE":                          false,
-		"":                                   false,
+		"DROP INDEX a ON b":                    true,
+		"CREATED":                              false,
+		"INSERT INTO x VALUES ('CREATE')":      false,
+		"/* never ended CREATE":                false,
+		"-- CREATE":                            false,
+		"":                                     false,
 	} {
 		if changesSchema(text) != want {
 			t.Errorf("%q: %v", text, !want)
 		}
 	}
-	if changesSchema(strings.Repeat("/**/", 1000) + "DROP TABLE x") != true {
+	if changesSchema(strings.Repeat("/**/", 1000)+"DROP TABLE x") != true {
 		t.Error("behind many comments")
 	}
 }

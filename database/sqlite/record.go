@@ -178,4 +178,3 @@ func inode(path string) string {
 	}
 	return strconv.FormatUint(sys.Ino, 10)
 }
-
