@@ -40,6 +40,8 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), ClientDir: d.postgresClient, Log: d.log}
 	if name == scratchCluster {
 		c.BinDir = d.binFor(c)
+	} else if d.keepLog {
+		c.Spool = filepath.Join(c.Dir, "wal")
 	}
 	e, err := c.Ensure(ctx)
 	if err != nil {

@@ -91,7 +91,7 @@ func (s *server) considerRehearsal(ctx context.Context, app string, build int) e
 	s.considering.Lock()
 	defer s.considering.Unlock()
 	b, err := s.store.Build(ctx, app, build)
-	if err != nil || b.State != bosman.BuildGreen || b.Release == 0 || b.Trust != bosman.TrustTeam {
+	if err != nil || b.State != bosman.BuildGreen || b.Release == 0 || b.Trust != bosman.TrustTeam || b.Unconcerned() {
 		return err
 	}
 	if _, err := s.store.Rehearsal(ctx, app, b.Release); bosman.KindOf(err) != bosman.KindNotFound {

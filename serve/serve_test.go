@@ -72,9 +72,11 @@ type world struct {
 	s    *server
 	stop func()
 
-	tune  func(*Options) // of the next start; nil for the usual
-	ended chan error     // how serve ended
-	log   io.Writer      // that serve tells everything to; nil for warnings on stderr
+	tune        func(*Options) // of the next start; nil for the usual
+	pointInTime int            // days
+
+	ended chan error // how serve ended
+	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
 }
 
 const tinyApp = `import http.server, os, socketserver
@@ -160,7 +162,7 @@ func (w *world) start() {
 	ready, ended := make(chan *server, 1), make(chan error, 1)
 	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
-	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), PointInTime: w.pointInTime, Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
 	if w.tune != nil {
 		w.tune(&opt)
 	}
