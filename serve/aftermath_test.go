@@ -109,6 +109,8 @@ func TestWatchedAfterARevert(t *testing.T) {
 	// Now something breaks that going back does not mend.
 	release(3, "third")
 	op := w.reverted("3")
+	w.stop() // in the middle, most likely; the next start goes on
+	w.start()
 	back = w.watchedAfter(op)
 	if back.Error == nil || !strings.Contains(back.Error.Message, "the errors went on after the revert: r3 was not the cause") || back.State != bosman.OpDone {
 		t.Fatalf("after r3: %s %v, %q", back.State, back.Error, stepNote(back, bosman.StepAfter))
