@@ -91,7 +91,7 @@ func (h *Helm) mayMerge(ctx context.Context, c bosman.Change, b bosman.Build) (w
 	ref := changeRef(c.Number)
 	if passed == "" {
 		return false, bosman.Conflict("%s (%s) is not merged: %s", ref, c.Branch, why).WithKept("main was not moved").
-			WithNext("see what ran and what it said: bosman rehearse " + ref + "; push a fix, or rehearse it again: bosman rehearse " + ref + " --again; an administrator may pass this rule: bosman merge " + ref + ` --override "reason"`)
+			WithNext("see what ran and what it said: bosman rehearse " + ref + "; " + mend(r) + ", or rehearse it again: bosman rehearse " + ref + " --again; an administrator may pass this rule: bosman merge " + ref + ` --override "reason"`)
 	}
 	r.Accepted = passed
 	return false, h.Store.InTx(ctx, func(s *store.Store) error {
@@ -100,6 +100,14 @@ func (h *Helm) mayMerge(ctx context.Context, c bosman.Change, b bosman.Build) (w
 		}
 		return h.tell(ctx, s, c.App, event(bosman.EventRehearsed, releaseRef(r.Release)))
 	})
+}
+
+// mend says what whoever pushed can do about a rehearsal that failed.
+func mend(r *bosman.Rehearsal) string {
+	if len(r.Outside) > 0 {
+		return "push a fix (if the command cannot do without what it tried to reach: migrations: {network: true} in bosman.yaml)"
+	}
+	return "push a fix"
 }
 
 // rehearsalEnded says on the changes what a rehearsal found, and merges what
@@ -193,7 +201,7 @@ func (h *Helm) judgeRehearsal(ctx context.Context, op bosman.Operation, i bosman
 	}
 	if why := r.Stops(); why != "" {
 		return Wait{}, bosman.Conflict("%s", why).
-			WithNext("see what ran and what it said: bosman rehearse " + name + "; push a fix; an administrator may pass this rule: bosman deploy " + i.Name + " --release " + name + ` --override "reason"`)
+			WithNext("see what ran and what it said: bosman rehearse " + name + "; " + mend(r) + "; an administrator may pass this rule: bosman deploy " + i.Name + " --release " + name + ` --override "reason"`)
 	}
 	return Wait{}, nil
 }

@@ -115,6 +115,8 @@ func (h *Helm) changeRoad(ctx context.Context, v ChangeView, instances []bosman.
 		if road[2].State == bosman.StationWaiting {
 			road[2].State = bosman.StationSkipped
 		}
+	case v.MergeWanted != "" && v.Rehearsal != nil && v.Rehearsal.State == bosman.RehearsalRunning:
+		road[3] = bosman.Station{Name: "merged", State: bosman.StationRunning, Who: v.MergeWanted, Note: "once its migrations were rehearsed"}
 	case v.MergeWanted != "":
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationRunning, Who: v.MergeWanted, Note: "once the tests are green"}
 	case len(v.Conflicts) > 0:

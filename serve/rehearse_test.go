@@ -106,6 +106,16 @@ func TestRehearsals(t *testing.T) {
 		return strings.Contains(strings.Join(w.change("broken").Hazards, "\n"), "migration fails on a copy of staging's data: ")
 	})
 
+	// Killed in the middle, it is done again on a new copy.
+	w.stop()
+	if !w.child("serve.rehearsal.copied=kill", "rehearse", "born") {
+		t.Fatal("nothing was killed")
+	}
+	w.start()
+	if r = w.rehearsed("born"); r.State != bosman.RehearsalPassed || r.Schema != "column public.person.born added" {
+		t.Errorf("born, after a kill: %+v", r)
+	}
+
 	// What fails on the copy is not merged.
 	anna := bosman.Actor{Person: "anna", From: "test"}
 	_, err := w.s.helm.Merge(ctx, anna, "tiny", "broken")

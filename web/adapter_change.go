@@ -96,6 +96,8 @@ func noMerge(c helm.ChangeView) string {
 		return c.Blocked
 	case c.Trust == bosman.TrustStranger:
 		return "it comes from the fork of " + c.Fork + "; take its commits over into a branch of your own once you read them"
+	case c.MergeWanted != "" && c.Rehearsal != nil && c.Rehearsal.State == bosman.RehearsalRunning:
+		return "it merges by itself once its migrations were rehearsed on a copy of staging's data (" + c.MergeWanted + " asked)"
 	case c.MergeWanted != "":
 		return "it merges by itself once its tests are green (" + c.MergeWanted + " asked)"
 	}

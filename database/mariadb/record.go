@@ -76,6 +76,18 @@ func record(ctx context.Context, conn, looking *sql.Conn, d bosman.Database, fn 
 	return rec, done, errors.Join(readLog(end, conn, d, &rec), watched)
 }
 
+// forgetRecording ends what a killed Bosman was recording: the server would go
+// on to write all statements of all sessions into its tables.
+func (c *Cluster) forgetRecording(ctx context.Context) error {
+	return c.with(ctx, "", "end a recording", func(conn *sql.Conn) error {
+		on, err := column(ctx, conn, "SELECT 1 FROM DUAL WHERE @@general_log OR @@slow_query_log")
+		if err != nil || len(on) == 0 {
+			return err
+		}
+		return run(ctx, conn, recordOff...)
+	})
+}
+
 // logged is a statement as the server's log tells it.
 type logged struct {
 	thread, text string

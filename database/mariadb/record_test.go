@@ -78,9 +78,16 @@ func TestRecord(t *testing.T) {
 		t.Errorf("cut short: %+v, %v, %v", rec, done, err)
 	}
 
-	// What a killed Bosman was rehearsing on is dropped at its next start.
-	if err := e.Recover(t.Context()); err != nil {
+	// What a killed Bosman was recording ends at its next start, and what it was
+	// rehearsing on is dropped.
+	server := scratch.database("mysql", superuser)
+	do(t, server, recordOn...)
+	do(t, d, "SELECT 'Zofia'")
+	if err := scratch.Recover(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if got := ask(t, server, "SELECT CONCAT(@@general_log, @@slow_query_log, (SELECT COUNT(*) FROM mysql.general_log), (SELECT COUNT(*) FROM mysql.slow_log))"); got != "OFFOFF00" {
+		t.Errorf("a killed recording goes on: %s", got)
 	}
 	if _, err := e.Find(t.Context(), database.TagRehearsal); bosman.KindOf(err) != bosman.KindNotFound {
 		t.Errorf("the copy is there: %v", err)

@@ -13,6 +13,9 @@ func (c *Cluster) Recover(ctx context.Context) error {
 	if err := c.ground().EmptyTmp(); err != nil {
 		return err
 	}
+	if err := c.forgetRecording(ctx); err != nil {
+		return err
+	}
 	return c.recoverDatabases(ctx, "")
 }
 
