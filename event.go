@@ -25,6 +25,7 @@ const (
 	EventOperationQueued EventKind = "operation.queued"
 	EventOperationStep   EventKind = "operation.step"
 	EventOperationEnded  EventKind = "operation.ended"
+	EventWatchedAfter    EventKind = "revert.watched" // what became of the errors after a revert by the watch
 	EventInstanceChanged EventKind = "instance.changed"
 	EventBackupMade      EventKind = "backup.made"
 	EventBackupTrouble   EventKind = "backup.trouble" // the backups of an instance cannot be relied on, or can again

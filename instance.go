@@ -169,6 +169,15 @@ type OperationStep struct {
 	EndedAt   time.Time `json:"ended_at"`
 }
 
+// StepAfter is the last station of a revert that the watch asked for: what
+// became of the errors.
+const StepAfter = "afterwards"
+
+// WasWatchedAfter says whether that is known already.
+func WasWatchedAfter(o Operation) bool {
+	return len(o.Steps) > 0 && o.Steps[len(o.Steps)-1].Name == StepAfter
+}
+
 // Failure is what the failure screen of an operation shows.
 type Failure struct {
 	Health   string    `json:"health,omitempty"`   // last answer of the health check

@@ -37,7 +37,8 @@ type SourceRef struct{ Line, Column int }
 
 // MigrationConfig says how the app's migrations are found.
 type MigrationConfig struct {
-	Tool string `yaml:"tool"` // one of migration.Tools, or none; "": all, each by its files
+	Tool    string `yaml:"tool"`    // one of migration.Tools, or none; "": all, each by its files
+	Network bool   `yaml:"network"` // a rehearsal of the release command may use the host's network
 }
 
 // Step is one command of build: or test:.

@@ -1,6 +1,10 @@
 package bosman
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // DangerKind says what sort of harm a migration may do.
 type DangerKind string
@@ -104,8 +108,11 @@ type Rehearsal struct {
 	Schema      string         `json:"schema,omitempty"`   // what became of it: "column public.x.y dropped"; "" for no change
 	Destructive bool           `json:"destructive"`        // tables or columns were dropped, changed or tightened
 	Sessions    int            `json:"sessions"`           // with which the command came to the copy; 0: it went elsewhere, or nowhere
+	Outside     []string       `json:"outside,omitempty"`  // what else it tried to reach, in vain: "10.0.0.5:5432", "db.example.com"
+	Closed      bool           `json:"closed"`             // nothing but the copy could be reached; false: its network was the host's
+	Blind       string         `json:"blind,omitempty"`    // what could not be seen on this kind of database, and why; "" for nothing
 	Output      string         `json:"output,omitempty"`   // end of what the command said
-	Accepted    string         `json:"accepted,omitempty"` // who let the release pass although it never came to the copy, and why
+	Accepted    string         `json:"accepted,omitempty"` // who let the release pass although it failed, or never came to the copy, and why
 	StartedAt   time.Time      `json:"started_at"`
 	EndedAt     time.Time      `json:"ended_at"`
 }
@@ -116,10 +123,55 @@ func (r *Rehearsal) Elsewhere() bool {
 	return r != nil && r.State == RehearsalPassed && r.Sessions == 0
 }
 
+// Strayed says in a clause where a command that ran to its end may have gone
+// instead of, or besides, the database it was given; "" for nowhere.
+func (r *Rehearsal) Strayed() string {
+	switch {
+	case r == nil || r.State != RehearsalPassed:
+		return ""
+	case len(r.Outside) > 0:
+		return "the release command " + r.Tried()
+	case r.Elsewhere():
+		return "the release command never came to the database it was given"
+	}
+	return ""
+}
+
+// Tried says what else the command tried to reach; "" for nothing.
+func (r *Rehearsal) Tried() string {
+	if r == nil || len(r.Outside) == 0 {
+		return ""
+	}
+	what := strings.Join(r.Outside[:min(3, len(r.Outside))], ", ")
+	if more := len(r.Outside) - 3; more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	return "tried to reach " + what + ": not this instance's database"
+}
+
+// Stops says in a clause why what was rehearsed must not go on; "" if it may.
+func (r *Rehearsal) Stops() string {
+	if r == nil || r.State != RehearsalFailed || r.Accepted != "" {
+		return ""
+	}
+	why := Ref(LetterRelease, r.Release) + " fails on a copy of staging's data: " + r.Reason
+	for _, s := range r.Statements {
+		if s.Failed {
+			sql := strings.Join(strings.Fields(s.SQL), " ")
+			if len(sql) > 200 {
+				sql = strings.ToValidUTF8(sql[:200], "") + " …"
+			}
+			return why + " (" + sql + ")"
+		}
+	}
+	return why
+}
+
 // RanStatement is one statement that changed the schema.
 type RanStatement struct {
-	SQL  string        `json:"sql"` // cut at 2,000 bytes
-	Took time.Duration `json:"took_ns"`
+	SQL    string        `json:"sql"` // cut at 2,000 bytes
+	Took   time.Duration `json:"took_ns"`
+	Failed bool          `json:"failed,omitempty"` // the server refused it
 }
 
 // HeldLock is the strongest lock that was seen on a table, and how long.

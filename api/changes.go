@@ -60,7 +60,17 @@ func (s *server) changes() {
 	add(s, route{"POST", "/apps/{app}/changes/{ref}/send-back", "send-change-back", tag, "Say that it is not, and why"}, func(ctx context.Context, in *why) (wire.Ok, error) {
 		return wire.Ok{Note: "sent " + in.Ref + " back"}, s.Helm.SendBack(ctx, actor(ctx), in.App, in.Ref, in.Body.text())
 	})
-	add(s, route{"POST", "/apps/{app}/changes/{ref}/merge", "merge-change", tag, "Move main to the change's tested merge result"}, func(ctx context.Context, in *InChange) (wire.Merged, error) {
+	add(s, route{"POST", "/apps/{app}/changes/{ref}/merge", "merge-change", tag, "Move main to the change's tested merge result"}, func(ctx context.Context, in *struct {
+		InChange
+		Body *struct {
+			Override string `json:"override,omitempty" doc:"an administrator's reason to merge although the migrations fail on a copy of staging's data"`
+		}
+	},
+	) (wire.Merged, error) {
+		if in.Body != nil && in.Body.Override != "" {
+			m, err := s.Helm.MergeAnyway(ctx, actor(ctx), in.App, in.Ref, in.Body.Override)
+			return wire.Merged(m), err
+		}
 		m, err := s.Helm.Merge(ctx, actor(ctx), in.App, in.Ref)
 		return wire.Merged(m), err
 	})

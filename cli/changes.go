@@ -78,8 +78,10 @@ func (e *env) change(v wire.ChangeView) error {
 	for _, h := range v.Hazards {
 		fmt.Fprintf(&b, "! %s\n", h)
 	}
-	if v.Blocked != "" {
-		fmt.Fprintf(&b, "✕ not to be merged: %s\n", v.Blocked)
+	for _, why := range []string{v.Blocked, v.Rehearsal.Stops()} {
+		if why != "" {
+			fmt.Fprintf(&b, "✕ not to be merged: %s\n", why)
+		}
 	}
 	for _, s := range v.Signoffs {
 		fmt.Fprintf(&b, "%s by %s at %s, %s", s.Verdict, s.Person, bosman.Short(s.Commit), e.ago(s.At))

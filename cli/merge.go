@@ -7,17 +7,21 @@ import (
 type mergeCmd struct {
 	inApp
 	waiting
-	Change string `arg:"" help:"c12, a branch, or the URL of a pull request."`
+	Change   string `arg:"" help:"c12, a branch, or the URL of a pull request."`
+	Override string `placeholder:"REASON" help:"As administrator: merge although its migrations fail on a copy of staging's data, with a reason on record."`
 }
 
 // Help gives examples.
 func (mergeCmd) Help() string {
 	return `Moves main to the merge result that was tested. When main moved since the
 tests, the new merge result is built first and merged by itself once green.
+What its migrations do is rehearsed on a copy of staging's data before; while
+that goes on the merge waits, and when it fails nothing is merged.
 
 Examples:
   bosman merge c12
-  bosman merge interview-dates --wait`
+  bosman merge interview-dates --wait
+  bosman merge c12 --override "staging's data are older than live's"`
 }
 
 // Run merges.
@@ -26,7 +30,7 @@ func (c *mergeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	m, err := e.server().Merge(e.ctx, app, c.Change)
+	m, err := e.server().Merge(e.ctx, app, c.Change, c.Override)
 	if err != nil {
 		return err
 	}
@@ -45,7 +49,11 @@ func (c *mergeCmd) Run(e *env) error {
 		m.Commit, m.Release, m.Build = v.Merged, b.Release, 0
 		return e.noted(m, nil, "main is now %s; staging follows with %s", bosman.Short(v.Merged), releaseRef(b.Release))
 	}
-	if err := e.noted(m, nil, "%s; %s was not merged", buildLine(b), c.Change); err != nil {
+	line := buildLine(b)
+	if why := v.Rehearsal.Stops(); why != "" {
+		line = "✕ " + why
+	}
+	if err := e.noted(m, nil, "%s; %s was not merged", line, c.Change); err != nil {
 		return err
 	}
 	return exitError{ExitFailed}

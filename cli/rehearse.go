@@ -13,7 +13,7 @@ type rehearseCmd struct {
 	Ref    string `arg:"" name:"release" help:"r12, or a change: then the release of its newest build."`
 	Again  bool   `help:"Rehearse it again."`
 	Wait   bool   `short:"w" help:"Wait for the end; the exit code tells how it went."`
-	Accept bool   `help:"As administrator: let it migrate live although its rehearsal never came to its database."`
+	Accept bool   `help:"As administrator: let it pass although its rehearsal failed, or never came to its database."`
 	Why    string `help:"The reason, with --accept."`
 }
 
@@ -74,12 +74,14 @@ func rehearsalLine(r bosman.Rehearsal) string {
 	switch {
 	case r.State == bosman.RehearsalRunning:
 		return ref + " is being rehearsed on a copy of staging's data"
+	case r.State == bosman.RehearsalFailed && r.Accepted != "":
+		return "! " + ref + " fails on a copy of staging's data, let pass by " + r.Accepted
 	case r.State == bosman.RehearsalFailed:
 		return "✕ " + ref + " fails on a copy of staging's data: " + r.Reason
 	case r.State == bosman.RehearsalSkipped:
 		return ref + " was not rehearsed: " + r.Reason
-	case r.Elsewhere():
-		return "! " + ref + " never came to the copy of staging's data it was given"
+	case r.Strayed() != "":
+		return "! " + ref + ": " + r.Strayed()
 	}
 	schema := r.Schema
 	if schema == "" {
@@ -103,7 +105,11 @@ func rehearsalText(r bosman.Rehearsal) string {
 		fmt.Fprintf(&b, "on data of %s with %s, taken %s\n", r.Copy.From, bosman.Ref(bosman.LetterRelease, r.Copy.Release), r.Copy.TakenAt.Format("2006-01-02 15:04:05 MST"))
 	}
 	for _, s := range r.Statements {
-		fmt.Fprintf(&b, "  %8s  %s\n", span(s.Took), cut(strings.Join(strings.Fields(s.SQL), " "), 120))
+		mark := ""
+		if s.Failed {
+			mark = "✕ "
+		}
+		fmt.Fprintf(&b, "  %8s  %s%s\n", span(s.Took), mark, cut(strings.Join(strings.Fields(s.SQL), " "), 120))
 	}
 	if r.Others > 0 {
 		fmt.Fprintf(&b, "  %8s  %d steps that read or write rows\n", span(r.OthersTook), r.Others)
@@ -117,6 +123,15 @@ func rehearsalText(r bosman.Rehearsal) string {
 	}
 	for _, d := range r.Dangers {
 		fmt.Fprintf(&b, "! %s: %s\n", d.Kind, d.Text)
+	}
+	if tried := r.Tried(); tried != "" && r.Strayed() == "" {
+		fmt.Fprintf(&b, "! it %s\n", tried)
+	}
+	if r.Blind != "" {
+		fmt.Fprintf(&b, "%s\n", r.Blind)
+	}
+	if !r.Closed && (r.State == bosman.RehearsalPassed || r.State == bosman.RehearsalFailed) {
+		b.WriteString("its network was open: connections elsewhere were not seen\n")
 	}
 	if r.Accepted != "" {
 		fmt.Fprintf(&b, "let pass by %s\n", r.Accepted)

@@ -25,6 +25,7 @@ type Recording struct {
 	Others     int                   // steps of other statements, whose texts may hold people's data and are not kept
 	OthersTook time.Duration
 	Locks      []bosman.HeldLock // on tables that were there before, longest first
-	Sessions   int               // of d.User
+	Sessions   int               // in which others came to d
 	Cut        bool              // more was done than was recorded
+	Blind      string            // what an engine of this kind cannot see, one sentence; "" for nothing
 }

@@ -21,7 +21,7 @@ func (w *world) merging(ctx context.Context, m *memory) error {
 			return "", err
 		}
 		var merged wire.Merged
-		if err := w.bosman(ctx, "anna", &merged, "merge", "feature"); err != nil {
+		if err := w.bosman(ctx, "anna", &merged, "merge", "feature", "--wait"); err != nil {
 			return "", err
 		}
 		if merged.Release != m.feature.Number || merged.Commit == "" {

@@ -126,16 +126,18 @@ func (h *Helm) merge(ctx context.Context, a bosman.Actor, c bosman.Change) (Merg
 		return out, bosman.Conflict("%s (%s) is red: %s", changeRef(c.Number), c.Branch, b.Reason).
 			WithKept("main was not moved").WithNext("push a fix; the tests run again by themselves")
 	case !b.State.Final():
-		c.MergeWanted = a.Person
 		out.Build = b.Number
 		out.Note = fmt.Sprintf("%s waits for the tests of %s and merges by itself when they are green", changeRef(c.Number), buildRef(b.Number))
-		return out, h.Store.InTx(ctx, func(s *store.Store) error {
-			if err := s.SaveChange(ctx, c); err != nil {
-				return err
-			}
-			return h.note(ctx, s, a, bosman.Activity{App: c.App, What: "asked to merge " + changeRef(c.Number) + " (" + c.Branch + ") once " + buildRef(b.Number) + " is green", Subject: changeRef(c.Number)},
-				event(bosman.EventChangeUpdated, changeRef(c.Number)))
-		})
+		return out, h.wantMerge(ctx, a, c, buildRef(b.Number)+" is green")
+	}
+	waits, err := h.mayMerge(ctx, c, b)
+	if err != nil {
+		return out, err
+	}
+	if waits {
+		out.Build = b.Number
+		out.Note = fmt.Sprintf("%s waits for the rehearsal of %s on a copy of staging's data and merges by itself when it passed", changeRef(c.Number), releaseRef(b.Release))
+		return out, h.wantMerge(ctx, a, c, releaseRef(b.Release)+" was rehearsed")
 	}
 	o, err := h.Origin(ctx, c.App)
 	switch bosman.KindOf(err) {
@@ -156,6 +158,21 @@ func (h *Helm) merge(ctx context.Context, a bosman.Actor, c bosman.Change) (Merg
 		out.Note = fmt.Sprintf("main is now %s; %s", bosman.Short(b.Commit), b.Reason)
 	}
 	return out, h.mainMoved(ctx, a, app, main, b.Commit, c.Number)
+}
+
+// wantMerge has a change merged for somebody once something happened.
+func (h *Helm) wantMerge(ctx context.Context, a bosman.Actor, c bosman.Change, once string) error {
+	if c.MergeWanted == a.Person {
+		return nil
+	}
+	c.MergeWanted = a.Person
+	return h.Store.InTx(ctx, func(s *store.Store) error {
+		if err := s.SaveChange(ctx, c); err != nil {
+			return err
+		}
+		return h.note(ctx, s, a, bosman.Activity{App: c.App, What: "asked to merge " + changeRef(c.Number) + " (" + c.Branch + ") once " + once, Subject: changeRef(c.Number)},
+			event(bosman.EventChangeUpdated, changeRef(c.Number)))
+	})
 }
 
 // mergeable says why a change may not be merged whatever its tests say.

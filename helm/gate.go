@@ -232,6 +232,13 @@ func (h *Helm) Judge(ctx context.Context, op bosman.Operation) (Wait, error) {
 	if err := h.judgeRelease(ctx, op, i); err != nil {
 		return Wait{}, bosman.AsError(err).WithKept(kept)
 	}
+	w, err := h.judgeRehearsal(ctx, op, i)
+	if err != nil {
+		return Wait{}, bosman.AsError(err).WithKept(kept)
+	}
+	if w.For != "" {
+		return w, nil
+	}
 	policy, err := h.Policy(ctx, op.App, i.Kind)
 	if err != nil {
 		return Wait{}, err

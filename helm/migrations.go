@@ -170,8 +170,12 @@ func verdict(c bosman.Change, r *bosman.Rehearsal) (forge.State, string) {
 	switch {
 	case c.Blocked != "":
 		return forge.Failure, c.Blocked
-	case r != nil && r.State == bosman.RehearsalFailed:
+	case r != nil && r.Stops() != "":
 		return forge.Failure, "migration fails on a copy of staging's data: " + r.Reason
+	case r != nil && r.State == bosman.RehearsalRunning:
+		return forge.Pending, "being rehearsed on a copy of staging's data"
+	case r != nil && r.State == bosman.RehearsalFailed:
+		return forge.Success, "migration fails on a copy of staging's data; let pass by " + r.Accepted
 	case len(c.Collisions) > 0:
 		return forge.Success, c.Collisions[0].Text
 	case r != nil && r.State == bosman.RehearsalPassed:
@@ -222,6 +226,9 @@ type Rehearser interface {
 	// Rehearse has a release rehearsed soon, also if it was before; on behalf
 	// of a change, 0: of main.
 	Rehearse(ctx context.Context, app string, release, change int) error
+	// Due has the release of a build rehearsed unless it was, or brings no
+	// migrations.
+	Due(ctx context.Context, app string, build int) error
 }
 
 // Rehearse has a release's command run on a throw-away copy of staging's
@@ -263,7 +270,7 @@ func (h *Helm) Rehearsal(ctx context.Context, a bosman.Actor, app, ref string) (
 	return h.Store.Rehearsal(ctx, app, rel.Number)
 }
 
-// AcceptRehearsal lets a release migrate live although its rehearsal never
+// AcceptRehearsal lets a release pass although its rehearsal failed, or never
 // came to the database it was given.
 func (h *Helm) AcceptRehearsal(ctx context.Context, a bosman.Actor, app, ref, why string) error {
 	if err := h.may(ctx, a, bosman.MayAdminister, app, bosman.KindLive); err != nil {
@@ -285,9 +292,20 @@ func (h *Helm) AcceptRehearsal(ctx context.Context, a bosman.Actor, app, ref, wh
 		if err := s.SaveRehearsal(ctx, r); err != nil {
 			return err
 		}
-		return h.note(ctx, s, a, bosman.Activity{App: app, What: "let " + releaseRef(rel.Number) + " pass although its rehearsal never came to its database", Subject: releaseRef(rel.Number), Why: why},
+		return h.note(ctx, s, a, bosman.Activity{App: app, What: "let " + releaseRef(rel.Number) + " pass although its rehearsal " + unlike(r), Subject: releaseRef(rel.Number), Why: why},
 			event(bosman.EventRehearsed, releaseRef(rel.Number)))
 	})
+}
+
+// unlike says what a rehearsal that is accepted did not do as it should.
+func unlike(r bosman.Rehearsal) string {
+	switch {
+	case r.State == bosman.RehearsalFailed:
+		return "failed"
+	case len(r.Outside) > 0:
+		return "tried to reach something else than its database"
+	}
+	return "never came to its database"
 }
 
 // releaseFor finds a release by r12 or by what names a change.
@@ -336,10 +354,11 @@ func rehearsed(r *bosman.Rehearsal) []string {
 		return nil
 	case r.State == bosman.RehearsalFailed:
 		return []string{"migration fails on a copy of staging's data: " + r.Reason}
-	case r.Elsewhere():
-		return []string{"rehearsed on a copy of staging's data: the release command never came to the database it was given"}
 	}
 	var out []string
+	if strayed := r.Strayed(); strayed != "" {
+		out = append(out, "rehearsed on a copy of staging's data: "+strayed)
+	}
 	for _, d := range r.Dangers {
 		out = append(out, "rehearsed: "+d.Text)
 	}

@@ -102,6 +102,8 @@ func (h *Helm) MessageOf(ctx context.Context, e bosman.Event) (m notify.Message,
 		return m, true, nil
 	case bosman.EventBackupTrouble:
 		return h.backupMessage(ctx, m, e)
+	case bosman.EventWatchedAfter:
+		return h.afterMessage(ctx, m, number(e.Subject))
 	case bosman.EventStateUnkept:
 		return stateMessage(m, e), true, nil
 	default:

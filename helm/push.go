@@ -53,6 +53,7 @@ func (h *Helm) Received(ctx context.Context, p source.Push, progress io.Writer) 
 		return err
 	}
 	var follow []bosman.Build
+	main := "" // where it is now, if it moved
 	for _, u := range p.Updates {
 		branch := u.Branch()
 		if branch == "" {
@@ -73,6 +74,7 @@ func (h *Helm) Received(ctx context.Context, p source.Push, progress io.Writer) 
 			if b.Number != 0 {
 				follow = append(follow, b)
 			}
+			main = u.New
 			continue
 		}
 		c, b, err := h.branchMoved(ctx, actor, app, u)
@@ -88,7 +90,15 @@ func (h *Helm) Received(ctx context.Context, p source.Push, progress io.Writer) 
 		}
 	}
 	if len(follow) == 1 {
-		return h.follow(ctx, follow[0], progress)
+		if err := h.follow(ctx, follow[0], progress); err != nil {
+			return err
+		}
+	}
+	if main != "" && len(follow) < 2 {
+		return h.sayRehearsal(ctx, p.App, main, progress)
+	}
+	if len(follow) == 1 {
+		return nil
 	}
 	for _, b := range follow {
 		say(progress, "%s builds %s: %s", buildRef(b.Number), b.Branch, h.Addresses.Page("/"+b.App+"/builds/"+fmt.Sprint(b.Number)))

@@ -39,8 +39,10 @@ func (h *Helm) reaction(ctx context.Context, e bosman.Event) error {
 		return h.buildEnded(ctx, e.App, number(e.Subject))
 	case bosman.EventReleaseSealed:
 		return h.followMain(ctx, e.App)
-	case bosman.EventChangeClosed, bosman.EventRehearsed:
+	case bosman.EventChangeClosed:
 		return h.findHazards(ctx, e.App)
+	case bosman.EventRehearsed:
+		return h.rehearsalEnded(ctx, e.App, number(e.Subject))
 	case bosman.EventOperationEnded:
 		return h.operationEnded(ctx, e.App, number(e.Subject))
 	default:
@@ -179,17 +181,7 @@ func (h *Helm) buildEnded(ctx context.Context, app string, n int) error {
 	if c.MergeWanted == "" || c.State != bosman.ChangeOpen || b.State == bosman.BuildCancelled {
 		return nil
 	}
-	actor := bosman.Actor{Person: c.MergeWanted, From: "bosman"}
-	if b.State == bosman.BuildGreen {
-		if err := h.may(ctx, actor, bosman.MayMerge, app, ""); err == nil {
-			if _, err = h.merge(ctx, actor, c); err == nil {
-				return nil
-			}
-			h.Log.Warn("a change was not merged by itself", "app", app, "change", c.Number, "err", err)
-		}
-	}
-	c.MergeWanted = ""
-	return h.saveChange(ctx, c)
+	return h.mergeWanted(ctx, c, b)
 }
 
 // Reconcile compares what is with what should be after a start: refs against

@@ -115,12 +115,16 @@ func (h *Helm) changeRoad(ctx context.Context, v ChangeView, instances []bosman.
 		if road[2].State == bosman.StationWaiting {
 			road[2].State = bosman.StationSkipped
 		}
+	case v.MergeWanted != "" && v.Rehearsal != nil && v.Rehearsal.State == bosman.RehearsalRunning:
+		road[3] = bosman.Station{Name: "merged", State: bosman.StationRunning, Who: v.MergeWanted, Note: "once its migrations were rehearsed"}
 	case v.MergeWanted != "":
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationRunning, Who: v.MergeWanted, Note: "once the tests are green"}
 	case len(v.Conflicts) > 0:
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: "conflicts with main in " + v.Conflicts[0]}
 	case v.Blocked != "":
 		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: v.Blocked}
+	case !v.Stale && v.Rehearsal.Stops() != "":
+		road[3] = bosman.Station{Name: "merged", State: bosman.StationFailed, Note: "its migrations fail on a copy of staging's data"}
 	}
 	for _, name := range []string{"staging", "live"} {
 		st := bosman.Station{Name: name, State: bosman.StationWaiting}

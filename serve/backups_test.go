@@ -16,7 +16,12 @@ import (
 // backedUp is a Bosman whose live keeps two backups.
 func backedUp(t *testing.T, database string) *world {
 	t.Helper()
-	w := newWorld(t, database)
+	return backedUpWith(t, database, nil)
+}
+
+func backedUpWith(t *testing.T, database string, tune func(*Options)) *world {
+	t.Helper()
+	w := newWorldWith(t, database, tune)
 	w.write("bosman.yaml", strings.Replace(strings.Replace(tinyManifest, "DATABASE", database, 1), "live: {", "live: {backup: {keep: 2}, ", 1))
 	w.commit("backups are kept")
 	w.push("piotr", "main")

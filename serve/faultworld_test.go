@@ -42,6 +42,25 @@ func ask(ctx context.Context, s *server, words ...string) (bosman.Operation, err
 		return s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: words[1], Restore: true, ConfirmLoss: true, Why: "for the test"})
 	case "try":
 		return s.helm.Try(ctx, admin, "tiny", words[1], words[2])
+	case "rehearse": // and then something that is over
+		if _, err := s.helm.Rehearse(ctx, admin, "tiny", words[1]); err != nil {
+			return bosman.Operation{}, err
+		}
+		for {
+			wake := s.store.Wake()
+			r, err := s.helm.Rehearsal(ctx, admin, "tiny", words[1])
+			if err != nil {
+				return bosman.Operation{}, err
+			}
+			if r.State != bosman.RehearsalRunning {
+				return s.store.Operation(ctx, "tiny", 1)
+			}
+			select {
+			case <-wake:
+			case <-ctx.Done():
+				return bosman.Operation{}, ctx.Err()
+			}
+		}
 	}
 	return bosman.Operation{}, fmt.Errorf("%q is nothing to ask for", words)
 }

@@ -97,7 +97,7 @@ func (n *instances) order(ctx context.Context, l deploy.Launch) (instance.Order,
 	around.Secrets = secrets
 	o := instance.Order{
 		ID: l.ID, Manifest: &part, Tree: n.records.releases.Tree(i.App, rel.Number), Dir: instanceDir(n.data, i.App, i.Name),
-		Hide: []string{n.data, "/var/run/postgresql", "/run/postgresql", "/root"}, Around: around,
+		Hide: []string{n.data, "/var/run/postgresql", "/run/postgresql", "/run/mysqld", "/root"}, Around: around,
 	}
 	for target, host := range mounts {
 		o.Variants = append(o.Variants, runtime.Mount{Source: host, Target: target})
@@ -194,11 +194,15 @@ func (n *instances) Check(ctx context.Context, l deploy.Launch) (deploy.Checked,
 
 // exec runs a command in the surroundings of a launch.
 func (n *instances) exec(ctx context.Context, l deploy.Launch, label, shell string, stdin io.Reader, stdout, stderr io.Writer) (runtime.Exit, error) {
+	return n.execute(ctx, l, runtime.Command{Label: label, Shell: shell, Stdin: stdin, Stdout: stdout, Stderr: stderr})
+}
+
+func (n *instances) execute(ctx context.Context, l deploy.Launch, c runtime.Command) (runtime.Exit, error) {
 	s, _, _, err := n.spec(ctx, l)
 	if err != nil {
 		return runtime.Exit{}, err
 	}
-	return n.sup.Exec(ctx, s, runtime.Command{Label: label, Shell: shell, Stdin: stdin, Stdout: stdout, Stderr: stderr})
+	return n.sup.Exec(ctx, s, c)
 }
 
 // tailLines is how much of a command's output is kept for the failure screen.

@@ -17,6 +17,7 @@ type migrations struct {
 	records  *records
 	manifest func(ctx context.Context, app string) (*bosman.Manifest, error)
 	ask      func(ctx context.Context, app string, release, change int) error
+	due      func(ctx context.Context, app string, build int) error
 
 	mu       sync.Mutex
 	scanners map[string]scanner // by app
@@ -29,7 +30,7 @@ type scanner struct {
 
 func newMigrations(s *server) *migrations {
 	return &migrations{
-		repos: s.repos, records: s.records, scanners: map[string]scanner{}, ask: s.askRehearsal,
+		repos: s.repos, records: s.records, scanners: map[string]scanner{}, ask: s.askRehearsal, due: s.considerRehearsal,
 		manifest: func(ctx context.Context, app string) (*bosman.Manifest, error) { return s.helm.Manifest(ctx, app) },
 	}
 }
@@ -179,6 +180,12 @@ func (m *migrations) any(ctx context.Context, app string) (bool, error) {
 // Rehearse has a release rehearsed soon, also if it was before.
 func (m *migrations) Rehearse(ctx context.Context, app string, release, change int) error {
 	return m.ask(ctx, app, release, change)
+}
+
+// Due has the release of a build rehearsed unless it was, or brings no
+// migrations.
+func (m *migrations) Due(ctx context.Context, app string, build int) error {
+	return m.due(ctx, app, build)
 }
 
 var (

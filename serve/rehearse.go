@@ -3,7 +3,11 @@ package serve
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/deploy"
 	"github.com/bosman-cd/bosman/helm"
+	"github.com/bosman-cd/bosman/instance/runtime"
 	"github.com/bosman-cd/bosman/internal/faults"
 	"github.com/bosman-cd/bosman/migration"
 	"github.com/bosman-cd/bosman/store"
@@ -79,10 +84,14 @@ func (s *server) rehearse(ctx context.Context) error {
 }
 
 // considerRehearsal asks for the rehearsal of a build's release if its change
-// brings migrations, or nobody can tell whether it does.
+// brings migrations, or nobody can tell whether it does; of a build of main if
+// it brings migrations to staging: what was merged was rehearsed before, what
+// was pushed to main was not.
 func (s *server) considerRehearsal(ctx context.Context, app string, build int) error {
+	s.considering.Lock()
+	defer s.considering.Unlock()
 	b, err := s.store.Build(ctx, app, build)
-	if err != nil || b.State != bosman.BuildGreen || b.Change == 0 || b.Release == 0 || b.Trust != bosman.TrustTeam || b.Unconcerned() {
+	if err != nil || b.State != bosman.BuildGreen || b.Release == 0 || b.Trust != bosman.TrustTeam || b.Unconcerned() {
 		return err
 	}
 	if _, err := s.store.Rehearsal(ctx, app, b.Release); bosman.KindOf(err) != bosman.KindNotFound {
@@ -102,6 +111,13 @@ func (s *server) considerRehearsal(ctx context.Context, app string, build int) e
 	}
 	if _, ok := k.Engine.(database.Recorder); !ok {
 		return nil
+	}
+	if b.Change == 0 {
+		step, err := s.migrations.Between(ctx, app, staging.Release, b.Release)
+		if err != nil || step.Empty() {
+			return err
+		}
+		return s.askRehearsal(ctx, app, b.Release, 0)
 	}
 	c, err := s.store.Change(ctx, app, b.Change)
 	if err != nil {
@@ -221,6 +237,11 @@ func (s *server) perform(ctx context.Context, r *bosman.Rehearsal) (err error) {
 		return err
 	}
 	r.Copy, i.Database = copied, db
+	if o, ok := k.Engine.(database.Owner); ok && unixUser(i) != 0 {
+		if err := o.Own(ctx, db, unixUser(i)); err != nil {
+			return err
+		}
+	}
 	if err := faults.Point("serve.rehearsal.copied"); err != nil {
 		return err
 	}
@@ -256,10 +277,15 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 	out := &tail{max: tailLines}
 	var exit string
 	ok := false
+	closed := &runtime.Closed{}
+	command := runtime.Command{Label: "release", Shell: "renice -n 10 -p $$ >/dev/null 2>&1; " + m.Release, Stdout: out, Stderr: out, Closed: closed}
+	if m.Migration.Network {
+		command.Closed = nil
+	}
 	rec, done, err := recorder.Record(ctx, i.Database, func(ctx context.Context) error {
 		begun := time.Now()
 		// People and their instances come first.
-		e, err := s.instances.exec(ctx, l, "release", "renice -n 10 -p $$ >/dev/null 2>&1; "+m.Release, nil, out, out)
+		e, err := s.instances.execute(ctx, l, command)
 		r.Took, ok, exit = time.Since(begun), e.OK(), e.String()
 		return err
 	})
@@ -273,13 +299,14 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 		return err
 	}
 	r.Output, r.Sessions, r.Locks = out.String(), rec.Sessions, rec.Locks
-	r.Others, r.OthersTook = rec.Others, rec.OthersTook
+	r.Others, r.OthersTook, r.Blind = rec.Others, rec.OthersTook, rec.Blind
+	r.Closed, r.Outside = closed.Is, s.notOurs(closed.Outside)
 	var texts []string
 	for _, st := range rec.Statements {
 		for _, text := range migration.SchemaSQL(st.SQL) {
 			texts = append(texts, text)
-			r.Statements = append(r.Statements, bosman.RanStatement{SQL: cutText(text, 2000), Took: st.Took})
-			st.Took = 0 // of all that were sent together
+			r.Statements = append(r.Statements, bosman.RanStatement{SQL: cutText(text, 2000), Took: st.Took, Failed: st.Failed})
+			st.Took, st.Failed = 0, false // of all that were sent together
 		}
 	}
 	r.Dangers = migration.LintSQL("", texts)
@@ -295,8 +322,25 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 	r.State = bosman.RehearsalPassed
 	if !ok {
 		r.State, r.Reason = bosman.RehearsalFailed, lastLine(r.Output, exit)
+		if tried := r.Tried(); tried != "" {
+			r.Reason = "it " + tried + " (" + r.Reason + ")"
+		}
 	}
 	return nil
+}
+
+// notOurs leaves out what a command finds in its environment of Bosman itself:
+// where errors are reported and mail is caught.
+func (s *server) notOurs(tried []string) []string {
+	ours := map[string]bool{strconv.Itoa(s.mail.Port): true}
+	if u, err := url.Parse(s.addresses.intake()); err == nil {
+		ours[u.Port()] = true
+	}
+	return slices.DeleteFunc(tried, func(place string) bool {
+		host, port, err := net.SplitHostPort(place)
+		ip := net.ParseIP(host)
+		return err == nil && ours[port] && ip != nil && (ip.IsLoopback() || host == s.mail.Host)
+	})
 }
 
 // rehearsalInstance is the instance that a rehearsal pretends to be: a Unix
@@ -349,7 +393,7 @@ func (d *databases) cameInRehearsal(ctx context.Context, l deploy.Launch, m *bos
 		return nil
 	}
 	r, err := d.records.store.Rehearsal(ctx, l.Instance.App, l.Release)
-	if bosman.KindOf(err) == bosman.KindNotFound || err == nil && (!r.Elsewhere() || r.Accepted != "") {
+	if bosman.KindOf(err) == bosman.KindNotFound || err == nil && (r.Strayed() == "" || r.Accepted != "") {
 		return nil
 	}
 	if err != nil {
@@ -359,7 +403,7 @@ func (d *databases) cameInRehearsal(ctx context.Context, l deploy.Launch, m *bos
 		return err
 	}
 	ref := bosman.Ref(bosman.LetterRelease, l.Release)
-	return bosman.Conflict("when %s was rehearsed, its release command never came to the database it was given: it may use another one", ref).
+	return bosman.Conflict("when %s was rehearsed, %s: it may use another one", ref, r.Strayed()).
 		WithKept("nothing was migrated").
 		WithNext("let it read DATABASE_URL, or set guard: in bosman.yaml; if all is well: bosman rehearse " + ref + ` --accept --why "…"`)
 }

@@ -3,6 +3,7 @@ package serve
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,8 +106,31 @@ func TestRehearsals(t *testing.T) {
 		return strings.Contains(strings.Join(w.change("broken").Hazards, "\n"), "migration fails on a copy of staging's data: ")
 	})
 
-	// When one of two is merged, the other is blocked until it is mended.
+	// Killed in the middle, it is done again on a new copy.
+	w.stop()
+	if !w.child("serve.rehearsal.copied=kill", "rehearse", "born") {
+		t.Fatal("nothing was killed")
+	}
+	w.start()
+	if r = w.rehearsed("born"); r.State != bosman.RehearsalPassed || r.Schema != "column public.person.born added" {
+		t.Errorf("born, after a kill: %+v", r)
+	}
+
+	// What fails on the copy is not merged.
 	anna := bosman.Actor{Person: "anna", From: "test"}
+	_, err := w.s.helm.Merge(ctx, anna, "tiny", "broken")
+	if e := bosman.AsError(err); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(e.Message, "fails on a copy of staging's data") ||
+		!strings.Contains(e.Message, "(ALTER TABLE nowhere ADD COLUMN x int)") || e.Kept != "main was not moved" || !strings.Contains(e.Next, "--override") {
+		t.Errorf("merging what fails: %v", err)
+	}
+	if _, err := w.s.helm.MergeAnyway(ctx, anna, "tiny", "broken", "I know"); bosman.KindOf(err) != bosman.KindForbidden {
+		t.Errorf("a tester merges what fails: %v", err)
+	}
+	if page, err := w.s.helm.ChangePage(ctx, anna, "tiny", "broken"); err != nil || page.Road[3].State != bosman.StationFailed {
+		t.Errorf("the road of what fails: %+v, %v", page.Road, err)
+	}
+
+	// When one of two is merged, the other is blocked until it is mended.
 	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "born"); err != nil {
 		t.Fatal(err)
 	}
@@ -142,14 +166,14 @@ func TestRehearsals(t *testing.T) {
 	// What never comes to its database is said to, and does not migrate live.
 	w.git(w.work, "checkout", "-q", "main")
 	w.git(w.work, "merge", "-q", "--ff-only", "born")
-	w.write("bosman.yaml", strings.NewReplacer("DATABASE", "postgres", `"echo migrated"`, "echo done").Replace(tinyManifest))
+	w.write("bosman.yaml", strings.NewReplacer("DATABASE", "postgres", `"echo migrated"`, `"python3 -c \"import socket; socket.socket().connect_ex(('10.0.0.5', 5432))\""`).Replace(tinyManifest))
 	branch("elsewhere", "00005_more.sql", "CREATE TABLE more (x int);")
 	r = w.rehearsed("elsewhere")
-	if !r.Elsewhere() {
+	if !r.Elsewhere() || !r.Closed || !slices.Equal(r.Outside, []string{"10.0.0.5:5432"}) {
 		t.Errorf("elsewhere: %+v", r)
 	}
 	live := deploy.Launch{Instance: bosman.Instance{App: "tiny", Name: "live", Kind: bosman.KindLive, Database: i.Database}, Release: r.Release, Part: deploy.PartWeb}
-	if err := w.s.databases.Guard(ctx, live); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "never came to the database") {
+	if err := w.s.databases.Guard(ctx, live); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "tried to reach 10.0.0.5:5432: not this instance's database") {
 		t.Errorf("live with what went elsewhere: %v", err)
 	}
 	if err := w.s.helm.AcceptRehearsal(ctx, bosman.Actor{Person: "anna"}, "tiny", "elsewhere", "I know"); bosman.KindOf(err) != bosman.KindForbidden {
@@ -170,6 +194,46 @@ func TestRehearsals(t *testing.T) {
 	if err := w.s.databases.Guard(ctx, deploy.Launch{Instance: live.Instance, Release: step.To, Part: deploy.PartWeb}); err != nil {
 		t.Errorf("live with what came to its database: %v", err)
 	}
+
+	// An administrator may merge what fails: built with main as it is, and
+	// rehearsed again, it merges by itself.
+	admin := bosman.Actor{Person: firstAdmin, From: "test"}
+	if _, err := w.s.helm.MergeAnyway(ctx, admin, "tiny", "broken", ""); bosman.KindOf(err) != bosman.KindInvalid {
+		t.Errorf("without a reason: %v", err)
+	}
+	if m, err := w.s.helm.MergeAnyway(ctx, admin, "tiny", "broken", "it is mended by hand"); err != nil || m.Build == 0 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	w.until("it is merged", 90*time.Second, func() bool { return w.change("broken").State == bosman.ChangeMerged })
+	if r = w.rehearsed("broken"); r.State != bosman.RehearsalFailed || r.Accepted != firstAdmin+": it is mended by hand" {
+		t.Errorf("let pass: %+v", r)
+	}
+
+	// A push to main is not refused. It is rehearsed, told, and staging is
+	// spared.
+	w.until("staging is at rest", 60*time.Second, func() bool {
+		i, err = w.s.store.Instance(ctx, "tiny", "staging")
+		return err == nil && i.Operation == 0 && w.deployment("staging").State.Final()
+	})
+	runs := i.Release
+	w.git(w.work, "checkout", "-q", "main")
+	w.git(w.work, "reset", "-q", "--hard")
+	w.git(w.work, "pull", "-q", "--no-rebase", "--no-edit", filepath.Join(w.data, "git", "tiny.git"), "main")
+	w.git(w.work, "rm", "-q", "db/migrations/00003_broken.sql")
+	w.write("db/migrations/00007_wrong.sql", gooseFile("CREATE TABLE person (x int);"))
+	w.commit("wrong")
+	out = w.push("anna", "main")
+	if !strings.Contains(out, "fails on a copy of staging's data: ") || !strings.Contains(out, `relation "person" already exists`) || !strings.Contains(out, "staging does not get it") {
+		t.Errorf("the push to main says:\n%s", out)
+	}
+	var d bosman.Operation
+	w.until("the deployment to staging is refused", 60*time.Second, func() bool {
+		d = w.deployment("staging")
+		return d.State == bosman.OpFailed && d.Error != nil && strings.Contains(d.Error.Message, "person")
+	})
+	if now, err := w.s.store.Instance(ctx, "tiny", "staging"); err != nil || now.Release != runs || !d.StartedAt.IsZero() {
+		t.Errorf("staging runs r%d and ran r%d, %v; %+v", now.Release, runs, err, d)
+	}
 }
 
 // bosman.yaml takes the tools that are read, and no others.
@@ -178,5 +242,33 @@ func TestManifestTakesEveryMigrationTool(t *testing.T) {
 		if _, err := manifest.Parse([]byte("migrations: {tool: "+tool+"}\n"), bosman.ManifestFile); err != nil {
 			t.Errorf("%s: %v", tool, err)
 		}
+	}
+}
+
+// migrates are release commands that add a table, for databases without a
+// server to talk to over psql.
+var migrates = map[string]string{
+	"sqlite": `import os, sqlite3
+c = sqlite3.connect(os.environ["DATABASE_URL"].removeprefix("sqlite:///"))
+c.execute("CREATE TABLE IF NOT EXISTS fresh (x INT)"); c.commit()
+`,
+	"mariadb": `import os, MySQLdb
+c = MySQLdb.connect(unix_socket=os.environ["DB_SOCKET"], user=os.environ["DB_USER"], password=os.environ["DB_PASSWORD"], database=os.environ["DB_NAME"])
+c.query("CREATE TABLE IF NOT EXISTS fresh (x INT)"); c.query("INSERT INTO fresh VALUES (1)"); c.commit()
+`,
+}
+
+// rehearsalOfRoad looks at what the rehearsal of the road's change found.
+func (w *world) rehearsalOfRoad(database string) {
+	w.t.Helper()
+	r := w.rehearsed("feature")
+	if r.State != bosman.RehearsalPassed || r.Destructive || !strings.Contains(r.Schema, "fresh added") || r.Sessions == 0 || !r.Closed || len(r.Outside) > 0 || r.Took <= 0 {
+		w.t.Errorf("rehearsed on %s: %+v", database, r)
+	}
+	if database == "sqlite" && (r.Blind == "" || len(r.Statements) != 0) {
+		w.t.Errorf("nobody can see statements on SQLite: %+v", r)
+	}
+	if database == "mariadb" && (len(r.Statements) != 1 || r.Statements[0].SQL != "CREATE TABLE IF NOT EXISTS fresh (x INT)" || r.Statements[0].Took <= 0 || r.Others == 0) {
+		w.t.Errorf("ran %+v, and %d others", r.Statements, r.Others)
 	}
 }

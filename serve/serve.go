@@ -78,6 +78,8 @@ type server struct {
 	forges     *forges
 	web        *web.Web
 
+	considering sync.Mutex // whether a release is to be rehearsed
+
 	mail   instance.Mail
 	limit  *access.Limit // of failed log-ins
 	broken chan error
@@ -347,6 +349,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("messages", s.tellPeople)
 	task("cron", s.runCron)
 	task("rehearsals", s.rehearse)
+	task("aftermaths", s.afterReverts)
 	task("pruning", s.prune)
 	task("previews", s.keepPreviews)
 	task("proofs of backups", s.backups.prove)

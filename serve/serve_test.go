@@ -72,7 +72,8 @@ type world struct {
 	s    *server
 	stop func()
 
-	pointInTime int // days
+	tune        func(*Options) // of the next start; nil for the usual
+	pointInTime int            // days
 
 	ended chan error // how serve ended
 	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
@@ -108,6 +109,11 @@ instances:
 
 func newWorld(t *testing.T, database string) *world {
 	t.Helper()
+	return newWorldWith(t, database, nil)
+}
+
+func newWorldWith(t *testing.T, database string, tune func(*Options)) *world {
+	t.Helper()
 	need.Root(t)
 	need.Program(t, "bwrap", "bubblewrap")
 	need.File(t, "/usr/bin/python3", "python3")
@@ -122,7 +128,7 @@ func newWorld(t *testing.T, database string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, data: filepath.Join(dir, "data"), work: filepath.Join(dir, "work"), port: port}
+	w := &world{t: t, data: filepath.Join(dir, "data"), work: filepath.Join(dir, "work"), port: port, tune: tune}
 	w.start()
 	t.Cleanup(func() {
 		w.stop()
@@ -157,6 +163,9 @@ func (w *world) start() {
 	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
 	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), PointInTime: w.pointInTime, Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	if w.tune != nil {
+		w.tune(&opt)
+	}
 	if w.log != nil {
 		opt.Stderr, opt.LogLevel = w.log, "debug"
 	}
@@ -328,6 +337,10 @@ c.commit()'`)
 	}
 	w.git(w.work, "checkout", "-q", "-b", "feature")
 	w.write("words.txt", "hello two\n")
+	if migrates[database] != "" {
+		w.write("migrate.py", migrates[database])
+		w.write("bosman.yaml", strings.NewReplacer("DATABASE", database, `"echo migrated"`, "/usr/bin/python3 migrate.py").Replace(tinyManifest))
+	}
 	w.commit("two")
 	out = w.push("piotr", "feature")
 	if !strings.Contains(out, "c1 (feature)") || !strings.Contains(out, "is green") {
@@ -349,6 +362,9 @@ c.commit()'`)
 	}
 	if database == "postgres" {
 		w.copiesOfRoad()
+	}
+	if migrates[database] != "" {
+		w.rehearsalOfRoad(database)
 	}
 	if _, err := w.s.helm.Merge(ctx, anna, "tiny", "feature"); err != nil {
 		t.Fatal(err)

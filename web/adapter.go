@@ -434,8 +434,13 @@ func (a adapter) NobodyYet(ctx context.Context) (bool, error) {
 	return true, err
 }
 
-// MergeChange merges and says what that did.
-func (a adapter) MergeChange(ctx context.Context, who bosman.Actor, app, ref string) (string, error) {
+// MergeChange merges, with a reason whatever its rehearsal says, and says what
+// that did.
+func (a adapter) MergeChange(ctx context.Context, who bosman.Actor, app, ref, override string) (string, error) {
+	if override != "" {
+		m, err := a.MergeAnyway(ctx, who, app, ref, override)
+		return m.Note, err
+	}
 	m, err := a.Merge(ctx, who, app, ref)
 	return m.Note, err
 }

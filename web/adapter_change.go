@@ -27,6 +27,8 @@ func (a adapter) Change(ctx context.Context, who bosman.Actor, app, ref string) 
 		SignOff: a.May(ctx, who, bosman.MaySignOff, app, ""),
 		Merge:   a.May(ctx, who, bosman.MayMerge, app, ""),
 		Push:    a.May(ctx, who, bosman.MayPush, app, ""),
+
+		Override: a.May(ctx, who, bosman.MayAdminister, app, bosman.KindLive),
 	}
 	if v.Builds, err = a.Builds(ctx, who, app, c.Number, 20); err != nil {
 		return v, err
@@ -95,6 +97,8 @@ func noMerge(c helm.ChangeView) string {
 		return c.Blocked
 	case c.Trust == bosman.TrustStranger:
 		return "it comes from the fork of " + c.Fork + "; take its commits over into a branch of your own once you read them"
+	case c.MergeWanted != "" && c.Rehearsal != nil && c.Rehearsal.State == bosman.RehearsalRunning:
+		return "it merges by itself once its migrations were rehearsed on a copy of staging's data (" + c.MergeWanted + " asked)"
 	case c.MergeWanted != "":
 		return "it merges by itself once its tests are green (" + c.MergeWanted + " asked)"
 	}
@@ -106,10 +110,13 @@ func noMerge(c helm.ChangeView) string {
 			break
 		}
 	}
-	if c.Build != nil && c.Build.State == bosman.BuildRed && !c.Stale {
+	switch {
+	case c.Stale:
+		return "" // what it is with main now is built and rehearsed first
+	case c.Build != nil && c.Build.State == bosman.BuildRed:
 		return "its tests are red"
 	}
-	return ""
+	return c.Rehearsal.Stops()
 }
 
 // noTry says why a change cannot be tried now.

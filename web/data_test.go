@@ -89,3 +89,24 @@ func TestRehearsalIsShown(t *testing.T) {
 		}
 	}
 }
+
+// What failed on a copy is not merged; an administrator may, with a reason.
+func TestWhatFailsOnACopyIsNotMerged(t *testing.T) {
+	s := start(t)
+	for who, may := range map[string]bool{"anna": false, "piotr": true} {
+		v := s.as(who)
+		page := v.page("/rms/changes/25")
+		got := text(page)
+		for _, want := range []string{"It cannot be merged yet: r134 fails on a copy of staging's data: column", "NOT NULL"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s does not read %q", who, want)
+			}
+		}
+		if offered := strings.Contains(got, "Merge it anyway"); offered != may {
+			t.Errorf("%s is offered to merge it anyway: %v", who, offered)
+		}
+	}
+	if page := text(s.as("piotr").page("/rms/changes/22")); strings.Contains(page, "Merge it anyway") {
+		t.Error("what is red is offered to be merged anyway")
+	}
+}

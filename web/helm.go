@@ -64,6 +64,7 @@ type verbs interface {
 	Accept(ctx context.Context, a bosman.Actor, app, ref, why string) error
 	SendBack(ctx context.Context, a bosman.Actor, app, ref, why string) error
 	Merge(ctx context.Context, a bosman.Actor, app, ref string) (helm.Merged, error)
+	MergeAnyway(ctx context.Context, a bosman.Actor, app, ref, why string) (helm.Merged, error)
 	CloseChange(ctx context.Context, a bosman.Actor, app, ref string) error
 	Deploy(ctx context.Context, a bosman.Actor, req helm.DeployRequest) (bosman.Operation, error)
 	Revert(ctx context.Context, a bosman.Actor, req helm.RevertRequest) (bosman.Operation, error)

@@ -90,9 +90,10 @@ func (c *Client) SendBack(ctx context.Context, app, ref, why string) (wire.Ok, e
 	return post[wire.Ok](ctx, c, at("apps", app, "changes", ref, "send-back"), m{"why": why})
 }
 
-// Merge moves main to a change's merge result.
-func (c *Client) Merge(ctx context.Context, app, ref string) (wire.Merged, error) {
-	return post[wire.Merged](ctx, c, at("apps", app, "changes", ref, "merge"), nil)
+// Merge moves main to a change's merge result; override is an administrator's
+// reason to do so although its rehearsal failed.
+func (c *Client) Merge(ctx context.Context, app, ref, override string) (wire.Merged, error) {
+	return post[wire.Merged](ctx, c, at("apps", app, "changes", ref, "merge"), m{"override": override})
 }
 
 // CloseChange takes a change off the road.

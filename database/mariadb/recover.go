@@ -13,6 +13,9 @@ func (c *Cluster) Recover(ctx context.Context) error {
 	if err := c.ground().EmptyTmp(); err != nil {
 		return err
 	}
+	if err := c.forgetRecording(ctx); err != nil {
+		return err
+	}
 	return c.recoverDatabases(ctx, "")
 }
 
@@ -28,7 +31,7 @@ func (c *Cluster) recoverDatabases(ctx context.Context, app string) error {
 			return err
 		}
 		for _, l := range all {
-			if app != "" && l.App != app || l.ready && !database.HasTag(l.Name, database.TagVerify) && !database.HasTag(l.Name, database.TagMaking) {
+			if app != "" && l.App != app || l.ready && !database.HasTag(l.Name, database.TagVerify) && !database.HasTag(l.Name, database.TagMaking) && l.Name != database.TagRehearsal {
 				continue
 			}
 			c.log().Info("half-made database dropped", "database", l.db)

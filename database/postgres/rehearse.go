@@ -2,14 +2,11 @@ package postgres
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
-	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +20,9 @@ import (
 var _ database.Recorder = (*Engine)(nil)
 
 const (
-	lookEvery     = 5 * time.Millisecond // shorter locks may not be seen
-	maxStatements = 1000                 // kept of a recording
-	maxLog        = 64 << 20             // read of the server's log
-	maxText       = 100 << 10            // of one statement
+	maxStatements = 1000      // kept of a recording
+	maxLog        = 64 << 20  // read of the server's log
+	maxText       = 100 << 10 // of one statement
 )
 
 // Record implements database.Recorder: the server logs the statements that
@@ -53,7 +49,7 @@ func (c *Cluster) record(ctx context.Context, conn, looking *pgx.Conn, d bosman.
 	if err != nil {
 		return rec, nil, err
 	}
-	w := &lockWatch{conn: looking, user: d.User, pids: map[int32]bool{}, held: map[string]*bosman.HeldLock{}}
+	w := &lockWatch{conn: looking, user: d.User, pids: map[int32]bool{}}
 	if err := w.begin(ctx); err != nil {
 		return rec, nil, err
 	}
@@ -72,7 +68,7 @@ func (c *Cluster) record(ctx context.Context, conn, looking *pgx.Conn, d bosman.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
 	_, err = conn.Exec(end, "ALTER DATABASE "+quote(d.Name)+" RESET ALL")
-	rec.Locks = w.locks()
+	rec.Locks = w.held.Locks()
 	if lerr := c.readLog(end, conn, begin, d, w.pids, &rec); err == nil {
 		err = lerr
 	}
@@ -232,6 +228,9 @@ func (l *logReader) line(line string) {
 	}
 	switch {
 	case level == "ERROR" || level == "FATAL":
+		if n := l.open[pid]; n > 0 && level == "ERROR" {
+			l.rec.Statements[n-1].Failed = true
+		}
 		delete(l.open, pid)
 	case level != "LOG":
 	case logText.MatchString(text):
@@ -266,9 +265,7 @@ type lockWatch struct {
 	user   string
 	tables map[uint32]string
 	pids   map[int32]bool
-	held   map[string]*bosman.HeldLock
-	seen   time.Time
-	now    []string // tables locked at the last look
+	held   database.Held
 }
 
 func (w *lockWatch) begin(ctx context.Context) error {
@@ -289,7 +286,7 @@ func (w *lockWatch) begin(ctx context.Context) error {
 
 // run looks until ctx ends.
 func (w *lockWatch) run(ctx context.Context) error {
-	t := time.NewTicker(lookEvery)
+	t := time.NewTicker(database.LookEvery)
 	defer t.Stop()
 	for {
 		select {
@@ -315,49 +312,21 @@ func (w *lockWatch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := time.Now()
-	passed := at.Sub(w.seen)
-	strongest := map[string]string{}
+	var seen []database.SeenLock
 	var pid int32
 	var relation int64
 	var mode string
 	if _, err := pgx.ForEachRow(rows, []any{&pid, &relation, &mode}, func() error {
 		w.pids[pid] = true
-		table, known := w.tables[uint32(relation)]
-		if known && (strongest[table] == "" || lockRank[mode] > lockRank[strongest[table]]) {
-			strongest[table] = mode
+		if table, known := w.tables[uint32(relation)]; known {
+			seen = append(seen, database.SeenLock{Table: table, Mode: mode, Rank: lockRank[mode], Stops: lockStops[mode]})
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	for table, mode := range strongest {
-		h := w.held[table]
-		if h == nil {
-			h = &bosman.HeldLock{Table: table}
-			w.held[table] = h
-		}
-		if lockRank[mode] > lockRank[h.Mode] {
-			h.Mode, h.Stops = mode, lockStops[mode]
-		}
-		if slices.Contains(w.now, table) {
-			h.For += passed
-		}
-	}
-	w.seen, w.now = at, slices.Collect(maps.Keys(strongest))
+	w.held.Look(time.Now(), seen)
 	return nil
-}
-
-func (w *lockWatch) locks() []bosman.HeldLock {
-	out := make([]bosman.HeldLock, 0, len(w.held))
-	for _, h := range w.held {
-		h.For = max(h.For, lookEvery) // it was seen
-		out = append(out, *h)
-	}
-	slices.SortFunc(out, func(a, b bosman.HeldLock) int {
-		return cmp.Or(cmp.Compare(b.For, a.For), strings.Compare(a.Table, b.Table))
-	})
-	return out
 }
 
 // The locks that stop others, weakest first; see "Explicit Locking" in

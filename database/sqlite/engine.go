@@ -405,7 +405,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		return trouble("list databases", err)
 	}
 	for _, f := range folders {
-		if database.HasTag(f.Name(), database.TagMaking) || database.HasTag(f.Name(), database.TagVerify) {
+		if database.HasTag(f.Name(), database.TagMaking) || database.HasTag(f.Name(), database.TagVerify) || f.Name() == database.TagRehearsal {
 			if err := os.RemoveAll(e.folder(f.Name())); err != nil {
 				return trouble("remove a half-made database", err)
 			}

@@ -201,6 +201,14 @@ type Command struct {
 	Stdout io.Writer // may be the same as Stderr
 	Stderr io.Writer
 	Grace  time.Duration // between TERM and kill when the context ends; 0 means 10 s
+	Closed *Closed       // asks for no network but Unix sockets; nil: the host's
+}
+
+// Closed is how a command fared that may reach nothing but Unix sockets.
+type Closed struct {
+	Is      bool     // false: this host cannot, its network was the host's
+	Watched bool     // what it tried to reach was seen
+	Outside []string // that, each once: "10.0.0.5:5432", or a name that it looked up
 }
 
 // State is what a process set or one process does.

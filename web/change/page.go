@@ -29,7 +29,7 @@ type On struct {
 }
 
 // May is what the reader may do.
-type May struct{ Try, SignOff, Merge, Push bool }
+type May struct{ Try, SignOff, Merge, Push, Override bool }
 
 // View is what the page shows.
 type View struct {
@@ -61,7 +61,7 @@ type Verbs interface {
 	Reset(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error)
 	Accept(ctx context.Context, a bosman.Actor, app, ref, why string) error
 	SendBack(ctx context.Context, a bosman.Actor, app, ref, why string) error
-	MergeChange(ctx context.Context, a bosman.Actor, app, ref string) (note string, err error)
+	MergeChange(ctx context.Context, a bosman.Actor, app, ref, override string) (note string, err error)
 	CloseChange(ctx context.Context, a bosman.Actor, app, ref string) error
 	Build(ctx context.Context, a bosman.Actor, app, branch string) (bosman.Build, error)
 }
@@ -117,7 +117,7 @@ func (p Pages) Act(w http.ResponseWriter, r *http.Request) error {
 	case "send-back":
 		err, say = p.Verbs.SendBack(ctx, a, app, ref, kit.Form(r, "why")), texts.T(ctx, "You sent %s back. Its author sees why.", ref)
 	case "merge":
-		say, err = p.Verbs.MergeChange(ctx, a, app, ref)
+		say, err = p.Verbs.MergeChange(ctx, a, app, ref, kit.Form(r, "override"))
 		say = ui.Sentence(say)
 	case "close":
 		err, say = p.Verbs.CloseChange(ctx, a, app, ref), texts.T(ctx, "%s is closed. A push opens it again.", ref)
@@ -171,6 +171,11 @@ func (v View) open() string {
 		}
 	}
 	return ""
+}
+
+// stopped says whether only its rehearsal keeps it from being merged.
+func (v View) stopped() bool {
+	return v.NoMerge != "" && v.NoMerge == v.Rehearsal.Stops()
 }
 
 // tryClass makes trying the first thing to do, but not with red tests.

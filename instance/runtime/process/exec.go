@@ -87,8 +87,16 @@ func (d *Driver) exec(ctx context.Context, s runtime.Spec, c runtime.Command, ba
 	if band.Group != nil {
 		oom = band.Group.OOMKills()
 	}
-	if err := cmd.Start(); err != nil {
+	outside, err := startCommand(cmd, c.Closed)
+	if err != nil {
 		return exit, bosman.Unavailable("cannot start a command").Because(err)
+	}
+	if outside != nil {
+		defer func() {
+			var oerr error
+			c.Closed.Outside, oerr = outside.end()
+			err = errors.Join(err, oerr)
+		}()
 	}
 	if band.Group != nil {
 		if err := band.Group.JoinMemory(cmd.Process.Pid); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/helm"
 )
 
 // Rehearsal gives the rehearsal of a change.
@@ -143,7 +144,7 @@ func (s *Story) data(ago before) {
 	copied := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "template", Bytes: 14 << 20}
 	s.Rehearsals = map[string]bosman.Rehearsal{
 		"c21": {
-			App: rms, Release: 133, Change: 21, State: bosman.RehearsalPassed, Copy: copied, Took: 1340 * time.Millisecond, Sessions: 1,
+			App: rms, Release: 133, Change: 21, State: bosman.RehearsalPassed, Closed: true, Copy: copied, Took: 1340 * time.Millisecond, Sessions: 1,
 			Schema: "column public.candidates_candidate.salary added; table public.candidates_shortlist added",
 			Statements: []bosman.RanStatement{
 				{SQL: `ALTER TABLE "candidates_candidate" ADD COLUMN "salary" integer NULL`, Took: 2 * time.Millisecond},
@@ -153,7 +154,7 @@ func (s *Story) data(ago before) {
 			Locks: []bosman.HeldLock{{Table: "public.candidates_candidate", Mode: "AccessExclusiveLock", For: 3 * time.Millisecond, Stops: "reads and writes"}},
 		},
 		"c23": {
-			App: rms, Release: 132, Change: 23, State: bosman.RehearsalPassed, Copy: copied, Took: 21400 * time.Millisecond, Sessions: 1, Destructive: true,
+			App: rms, Release: 132, Change: 23, State: bosman.RehearsalPassed, Closed: true, Copy: copied, Took: 21400 * time.Millisecond, Sessions: 1, Destructive: true,
 			Schema: "column public.candidates_candidate.birth_date dropped; column public.notes_note.colour added",
 			Statements: []bosman.RanStatement{
 				{SQL: `ALTER TABLE "notes_note" ADD COLUMN "colour" varchar(7) DEFAULT '#ffffff' NOT NULL`, Took: 11 * time.Millisecond},
@@ -167,8 +168,10 @@ func (s *Story) data(ago before) {
 			Dangers: []bosman.Danger{{Kind: bosman.Locking, Text: "the index on notes_note was built in 18.2 s while nobody could write to it; build it CONCURRENTLY"}},
 		},
 		"c25": {
-			App: rms, Release: 134, Change: 25, State: bosman.RehearsalFailed, Copy: copied, Took: 800 * time.Millisecond, Sessions: 1, Reason: "exit status 1",
-			Output: "Applying candidates.0006_filter...\ndjango.db.utils.IntegrityError: column \"filter\" of relation \"candidates_candidate\" contains null values",
+			App: rms, Release: 134, Change: 25, State: bosman.RehearsalFailed, Copy: copied, Took: 800 * time.Millisecond, Sessions: 1, Closed: true,
+			Reason:     "column \"filter\" of relation \"candidates_candidate\" contains null values",
+			Statements: []bosman.RanStatement{{SQL: `ALTER TABLE "candidates_candidate" ADD COLUMN "filter" varchar(40) NOT NULL`, Failed: true}},
+			Output:     "Applying candidates.0006_filter...\ndjango.db.utils.IntegrityError: column \"filter\" of relation \"candidates_candidate\" contains null values",
 		},
 	}
 	s.Plans = map[string]bosman.RevertPlan{
@@ -185,4 +188,9 @@ func (s *Story) data(ago before) {
 			Refused: "r136 reads the column birth_date, which r137 dropped",
 		},
 	}
+}
+
+// MergeAnyway is a verb.
+func (s *Story) MergeAnyway(_ context.Context, a bosman.Actor, app, ref, why string) (helm.Merged, error) {
+	return helm.Merged{Note: "main is now 4be1d201; staging follows with r137"}, s.do(a, bosman.MayAdminister, app, bosman.KindLive, "merge %s %s anyway: %s", app, ref, why)
 }

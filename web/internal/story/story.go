@@ -174,9 +174,13 @@ func (s *Story) ChangePage(_ context.Context, a bosman.Actor, app, ref string) (
 	if err := s.check(a, bosman.MaySee, app, ""); err != nil {
 		return helm.ChangeView{}, err
 	}
-	return find(s.List, "change "+ref, func(c helm.ChangeView) bool {
+	c, err := find(s.List, "change "+ref, func(c helm.ChangeView) bool {
 		return c.App == app && (ref == fmt.Sprintf("c%d", c.Number) || ref == c.Branch)
 	})
+	if r, ok := s.Rehearsals[fmt.Sprintf("c%d", c.Number)]; ok && err == nil {
+		c.Rehearsal = &r
+	}
+	return c, err
 }
 
 // FindChange gives one change.
