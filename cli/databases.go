@@ -90,6 +90,8 @@ func (e *env) note(d bosman.StoredDatabase) string {
 		return "kept " + e.ago(d.KeptAt) + ", goes " + d.Until.Local().Format("2006-01-02")
 	case !d.KeptAt.IsZero():
 		return "kept " + e.ago(d.KeptAt)
+	case d.Role == bosman.StoredGolden && d.Copy.Backup != 0:
+		return "from backup " + backupRef(d.Copy.Backup)
 	case d.Owner != "":
 		return "of " + d.Owner
 	}

@@ -198,6 +198,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.instances.helm = s.helm
 	s.helm.Masks = s.databases
 	s.databases.masks = &masks{records: s.records, confirmed: s.helm.ConfirmedManifest, salt: func(app string) string { return box.Derive("masks of " + app) }}
+	s.databases.copySource = s.helm.CopySource
 	s.queue = build.NewQueue(s.records, &build.Runner{
 		Data: s.opt.Data, Source: trees{s.repos}, Manifests: manifests{}, Reports: reports{}, Records: s.records,
 		Secrets: buildSecrets{s.helm}, TestDatabase: testDatabases{s.databases}, Releases: releases,

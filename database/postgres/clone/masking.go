@@ -28,12 +28,7 @@ func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int
 	if err != nil {
 		return mask.Spec{}, "", err
 	}
-	s, err := e.masking(ctx, database.Base(name), release)
-	if err != nil {
-		return s, "", err
-	}
-	v, err := s.Version()
-	return s, v, err
+	return e.masking.Spec(ctx, name, release)
 }
 
 // masked gives the golden copies of from that are masked as is asked for now.
@@ -48,6 +43,16 @@ func (e *Engine) masked(ctx context.Context, from bosman.Database, release int) 
 		if g.Golden.Mask == version {
 			out = append(out, g)
 		}
+	}
+	return out, err
+}
+
+// Offered implements database.Refresher.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+	all, err := e.masked(ctx, from, release)
+	out := make([]database.Golden, 0, len(all))
+	for _, g := range all {
+		out = append(out, e.asGolden(g))
 	}
 	return out, err
 }
