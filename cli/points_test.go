@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -27,4 +28,45 @@ func TestParseMoment(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+}
+
+func TestPointsAsPeopleReadThem(t *testing.T) {
+	e, out := screen(t)
+	from := noon.Add(-24 * time.Hour)
+	p := bosman.PointInTime{
+		On: true, Days: 7, Spans: []bosman.TimeSpan{{From: from, To: noon}}, Base: noon.Add(-2 * time.Hour), Bytes: 120_000_000,
+		Points:   []bosman.RestorePoint{{Name: "rms-d37", At: noon.Add(-time.Hour), Reachable: true}},
+		Recovery: &bosman.PointRecovery{App: "rms", Instance: "live", Moment: bosman.Moment{At: noon.Add(-time.Hour)}, State: bosman.RecoveryDone, Kept: "20261123t090000000", BegunAt: noon, EndedAt: noon.Add(9 * time.Second)},
+	}
+	if err := e.points(p); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"every moment from " + from.Local().Format(exact) + " to " + noon.Local().Format(exact),
+		"the last 7 days stay; 120.0 MB in the target, base backup proven 2 h ago",
+		"was recovered in 9.0 s: bosman kept restore live 20261123t090000000", "rms-d37", "yes",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	e, out = screen(t)
+	if err := e.points(bosman.PointInTime{}); err != nil || !strings.Contains(out.String(), "bosman serve --point-in-time 7") {
+		t.Errorf("not switched on: %q, %v", out, err)
+	}
+	text := planned(bosman.RecoveryPlan{Base: from, Segments: 3, Fetch: 12_000_000, Needs: 90_000_000, Free: 72_000_000_000, Expected: 9 * time.Second})
+	for _, want := range []string{"3 segments", "12.0 MB from the target", "about 90.0 MB of the 72.0 GB", "the last one took 9.0 s"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the plan does not say %q: %s", want, text)
+		}
+	}
+}
+
+func TestPointsOverTheAPI(t *testing.T) {
+	s := newScript(t)
+	s.run("", "backup", "points", "--app", "rms").want(t, "points", ExitOK, "the log of the databases is not kept")
+	s.run("", "backup", "points", "--app", "rms", "--json").want(t, "points as JSON", ExitOK, `"spans": []`)
+	s.run("", "backup", "recover-to", "staging", "--app", "rms", "--at", "10:00").want(t, "without a log", ExitUsage, "not on the server whose log is kept")
+	s.run("", "backup", "recover-to", "staging", "--app", "rms").want(t, "without a moment", ExitUsage, "a time or a restore point")
+	s.run("", "backup", "recover-to", "staging", "--app", "rms", "--at", "yesterday").want(t, "no moment", ExitUsage, "is no moment")
 }

@@ -103,9 +103,7 @@ func (t *timeline) run(ctx context.Context) error {
 			k = t.kept()
 		}
 	}
-	if err := t.begin(ctx, k); err != nil {
-		return err
-	}
+	t.begin(ctx, k)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { t.recoveries(ctx, k) })
@@ -118,9 +116,9 @@ func (t *timeline) run(ctx context.Context) error {
 }
 
 // begin clears what a killed recovery left and tells the server what to do.
-func (t *timeline) begin(ctx context.Context, k *archive.Keeper) error {
-	if err := k.Clear(ctx); err != nil {
-		return err
+func (t *timeline) begin(ctx context.Context, k *archive.Keeper) {
+	if err := k.Clear(ctx); err != nil && ctx.Err() == nil { // the next recovery tries again
+		t.log.Error("what a recovery left behind cannot be removed", "err", err)
 	}
 	b, err := os.ReadFile(t.notePath())
 	if err == nil {
@@ -136,7 +134,7 @@ func (t *timeline) begin(ctx context.Context, k *archive.Keeper) error {
 	}
 	if !t.on() {
 		if err := os.Remove(t.statusPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return bosman.Unavailable("the note on the log of the databases cannot be removed").Because(err)
+			t.log.Warn("the note on the log of the databases cannot be removed", "err", err)
 		}
 	}
 	restarted, err := k.Cluster.Reload(ctx)
@@ -146,7 +144,6 @@ func (t *timeline) begin(ctx context.Context, k *archive.Keeper) error {
 	if restarted {
 		t.log.Warn("the database server of staging and live was restarted once, to keep its log")
 	}
-	return nil
 }
 
 // ship stores what the server finished, and sees that something is finished

@@ -45,6 +45,7 @@ func TestPointInTime(t *testing.T) {
 	}
 	w.until("there is a proven base backup", 2*time.Minute, func() bool { return !reach().Base.IsZero() })
 	first := w.must("deploy", "live", "1")
+	w.until("the deployment has its restore point", time.Minute, func() bool { return len(reach().Points) == 1 })
 	for _, word := range []string{"one", "two"} {
 		if code, body := w.get("live", "/add/"+word); code != http.StatusOK {
 			t.Fatalf("%d %s", code, body)

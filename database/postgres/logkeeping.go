@@ -29,8 +29,8 @@ import (
 // finished though it is not full: what is written is in the spool by then.
 const segmentTimeout = 60
 
-// LostFile, in the spool, names segments that were let go since the spool was
-// full: what was written between them and the next base backup is not kept.
+// LostFile is the file in the spool that names segments which were let go since
+// the spool was full: what was written between them and the next base backup is not kept.
 const LostFile = ".lost"
 
 // archiveScript copies a segment. It is a script and not a call of our own

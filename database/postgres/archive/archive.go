@@ -88,9 +88,26 @@ func (k *Keeper) Advance(ctx context.Context) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	known := k.stored != ""
 	k.asked = mark{segment, p.At}
-	return nil
+	k.mu.Unlock()
+	if known {
+		return nil
+	}
+	return k.recall(ctx) // begun anew: nothing may be written for long
+}
+
+// recall finds the newest segment in the vault.
+func (k *Keeper) recall(ctx context.Context) error {
+	all, err := k.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := k.Own(ctx, all)
+	if n := len(s.Segments); n > 0 {
+		k.have(s.Segments[n-1].Name)
+	}
+	return err
 }
 
 // Covered is the moment up to which all was stored when last seen; zero while

@@ -134,4 +134,13 @@ func TestKeepingBeginsAndEnds(t *testing.T) {
 	told(spool, true)
 	told(spool, false)
 	w.stored()
+
+	// Begun anew while nothing is written, it knows that all is stored.
+	again := &Keeper{Cluster: w.Cluster, Vault: w.Vault}
+	w.must(again.Advance(ctx))
+	w.until("it knows that all is stored", func() bool {
+		_, err := again.Ship(ctx)
+		w.must(err)
+		return !again.Covered().IsZero()
+	})
 }
