@@ -23,13 +23,13 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "bytea", Open: openSQL, Files: home.filesOf}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "bytea", Open: openSQL, Files: home.writtenOut}, errors.Join(err1, err2, err3)
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
 
-// filesOf gives the folder of a database, written out.
-func (c *Cluster) filesOf(ctx context.Context, d bosman.Database) (dir string, err error) {
+// writtenOut gives the folder of a database, written out.
+func (c *Cluster) writtenOut(ctx context.Context, d bosman.Database) (dir string, err error) {
 	err = c.with(ctx, "postgres", "write out the tables", func(conn *pgx.Conn) error {
 		var oid string
 		if err := conn.QueryRow(ctx, "SELECT oid::text FROM pg_database WHERE datname = $1", d.Name).Scan(&oid); err != nil {
@@ -44,7 +44,9 @@ func (c *Cluster) filesOf(ctx context.Context, d bosman.Database) (dir string, e
 func TestMasks(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)
-	databasetest.Masks(t, "sgoldmask", func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) }, databasetest.MaskPoints()...)
+	mk := func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) }
+	databasetest.Masks(t, "sgoldmask", mk, databasetest.MaskPoints()...)
+	databasetest.MasksRefused(t, "sgoldbad", mk)
 }
 
 func TestSuiteOnMain(t *testing.T) {
