@@ -27,8 +27,14 @@ import (
 func Masks(t *testing.T, app string, mk Maker, points ...string) {
 	s := suite{app: app, mk: mk}
 	t.Run("masked", s.masked)
-	t.Run("refused", s.maskRefused)
 	t.Run("kill", func(t *testing.T) { s.maskKilled(t, points) })
+}
+
+// MasksRefused judges what becomes of golden copies that cannot be masked. It
+// is the other half of Masks, for drivers that do not share it with another.
+func MasksRefused(t *testing.T, app string, mk Maker) {
+	s := suite{app: app, mk: mk}
+	t.Run("refused", s.maskRefused)
 }
 
 // MaskPoints are where a golden copy was made, masked and shown.

@@ -3,17 +3,20 @@ package mariadb
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"github.com/bosman-cd/bosman/database/mask"
 )
 
-const maskColumnsQuery = `SELECT c.TABLE_NAME, c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE, COALESCE(c.CHARACTER_MAXIMUM_LENGTH, 0),
-	c.IS_NULLABLE = 'NO', COALESCE(c.GENERATION_EXPRESSION, '') <> '',
-	EXISTS (SELECT 1 FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = c.TABLE_SCHEMA AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME AND NOT s.NON_UNIQUE),
-	COALESCE((SELECT MIN(s.SUB_PART) FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = c.TABLE_SCHEMA AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME AND NOT s.NON_UNIQUE), 0),
-	c.COLLATION_NAME LIKE '%\\_ci' AND EXISTS (SELECT 1 FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = c.TABLE_SCHEMA AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME)
-FROM information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME)
-WHERE c.TABLE_SCHEMA = ? AND t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION`
+// The server's catalogue is quick only where the database is said as a value:
+// what belongs together is put together here.
+const (
+	maskTablesQuery  = `SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')`
+	maskColumnsQuery = `SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, COALESCE(CHARACTER_MAXIMUM_LENGTH, 0),
+	IS_NULLABLE = 'NO', COALESCE(GENERATION_EXPRESSION, '') <> '', COALESCE(COLLATION_NAME, '') LIKE '%\\_ci'
+FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, ORDINAL_POSITION`
+	maskIndexesQuery = `SELECT TABLE_NAME, COLUMN_NAME, NON_UNIQUE, COALESCE(SUB_PART, 0) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ?`
+)
 
 const maskReferencesQuery = `SELECT CONSTRAINT_NAME, TABLE_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
 FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = ? AND REFERENCED_TABLE_SCHEMA = TABLE_SCHEMA ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION`
@@ -27,20 +30,43 @@ const schema = "main"
 // rows are joined and told apart by it.
 func maskCatalog(ctx context.Context, conn *sql.Conn, db string) (mask.Catalog, error) {
 	cat := mask.Catalog{Schemas: []string{schema}}
+	tables, err := column(ctx, conn, maskTablesQuery, db)
+	if err != nil {
+		return cat, err
+	}
+	indexes, err := table(ctx, conn, maskIndexesQuery, db)
+	if err != nil {
+		return cat, err
+	}
+	type name struct{ table, column string }
+	indexed, unique, part := map[name]bool{}, map[name]bool{}, map[name]int{} // part: what of a text tells rows apart
+	for _, r := range indexes {
+		n := name{r[0], r[1]}
+		indexed[n] = true
+		if r[2] == "0" {
+			unique[n] = true
+			if p := int(integer(r[3])); p > 0 && (part[n] == 0 || p < part[n]) {
+				part[n] = p
+			}
+		}
+	}
 	rows, err := table(ctx, conn, maskColumnsQuery, db)
 	if err != nil {
 		return cat, err
 	}
 	for _, r := range rows {
-		c := mask.Column{Schema: schema, Table: r[0], Name: r[1], Type: r[2], NotNull: r[5] == "1", Generated: r[6] == "1", Unique: r[7] == "1"}
-		c.Class = classOf(r[3])
+		n := name{r[0], r[1]}
+		if !slices.Contains(tables, n.table) {
+			continue // of a view
+		}
+		c := mask.Column{Schema: schema, Table: n.table, Name: n.column, Type: r[2], Class: classOf(r[3]), NotNull: r[5] == "1", Generated: r[6] == "1", Unique: unique[n]}
 		if c.Class == mask.Text {
-			c.Fold = r[9] == "1"
+			c.Fold = r[7] == "1" && indexed[n]
 			if r[3] == "char" || r[3] == "varchar" || r[3] == "tinytext" {
 				c.Length = int(integer(r[4]))
 			}
-			if part := int(integer(r[8])); part > 0 && (c.Length == 0 || part < c.Length) {
-				c.Length = part // what tells rows apart
+			if p := part[n]; p > 0 && (c.Length == 0 || p < c.Length) {
+				c.Length = p
 			}
 		}
 		cat.Columns = append(cat.Columns, c)

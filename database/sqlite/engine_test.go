@@ -41,6 +41,7 @@ func TestMasks(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(rootEnv, root)
 	databasetest.Masks(t, "litemask", maker(root), databasetest.MaskPoints()...)
+	databasetest.MasksRefused(t, "litebad", maker(root))
 }
 
 // A backup as it was made before there were vaults can still be restored.

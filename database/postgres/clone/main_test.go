@@ -137,12 +137,12 @@ func open(dir string) (*Host, *postgres.Cluster, error) {
 func suiteWorld(app string, h *Host, main *postgres.Cluster) (databasetest.World, error) {
 	e, err1 := h.Engine(app, main)
 	source, err2 := postgres.NewEngine(app, main)
-	return databasetest.World{Engine: e, Source: source, Trial: e, Copies: e, Blob: "bytea", Open: openSQL, Files: e.filesOf}, errors.Join(err1, err2)
+	return databasetest.World{Engine: e, Source: source, Trial: e, Copies: e, Blob: "bytea", Open: openSQL, Files: e.writtenOut}, errors.Join(err1, err2)
 }
 
-// filesOf gives the folder of the server of a database, with all that is in
+// writtenOut gives the folder of the server of a database, with all that is in
 // it.
-func (e *Engine) filesOf(_ context.Context, d bosman.Database) (string, error) {
+func (e *Engine) writtenOut(_ context.Context, d bosman.Database) (string, error) {
 	x, err := e.entryOf(d)
 	return e.folder(x), err
 }
