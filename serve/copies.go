@@ -202,6 +202,9 @@ func (d *databases) fill(ctx context.Context, p database.Pooler, r database.Refr
 
 // sharesBlocks says whether copies take hardly any room.
 func (d *databases) sharesBlocks() bool {
+	if d.clones != nil && d.clones.host != nil {
+		return true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.clusters[scratchCluster]
@@ -213,24 +216,34 @@ func (d *databases) dropCopies(ctx context.Context, app string) error {
 	d.mu.Lock()
 	scratch := d.clusters[scratchCluster]
 	d.mu.Unlock()
-	if scratch == nil {
-		return nil
+	var engines []database.Engine
+	if scratch != nil {
+		one, err := postgres.NewEngine(app, scratch)
+		if err != nil {
+			return err
+		}
+		further, err := d.further(app)
+		if err != nil {
+			return err
+		}
+		engines = append(engines, one.With(further...))
 	}
-	one, err := postgres.NewEngine(app, scratch)
-	if err != nil {
-		return err
+	if d.clones != nil && d.clones.host != nil {
+		e, err := d.clones.host.Engine(app)
+		if err != nil {
+			return err
+		}
+		engines = append(engines, e)
 	}
-	further, err := d.further(app)
-	if err != nil {
-		return err
-	}
-	e := one.With(further...)
-	all, err := e.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, x := range all {
-		if x.Golden || x.Pool {
+	for _, e := range engines {
+		all, err := e.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, x := range all {
+			if !x.Golden && !x.Pool {
+				continue
+			}
 			if err := e.Drop(ctx, x.Database); err != nil {
 				return err
 			}
@@ -256,17 +269,26 @@ func (s *server) pruneKeptCopies(ctx context.Context, app string) error {
 		if err != nil {
 			return err
 		}
-		kept, err := k.Kept(ctx, i.Name, s.databases.filesOf(i))
-		if err != nil {
+		if err := expireKept(ctx, k, i.Name, s.databases.filesOf(i), time.Now()); err != nil {
 			return err
 		}
-		for _, old := range kept {
-			if time.Since(old.At) < keptFor {
-				continue
-			}
-			if err := k.Drop(ctx, old.Snapshot); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// expireKept takes away what an instance, whose files are in a folder, replaced
+// longer ago than it is kept.
+func expireKept(ctx context.Context, k *database.Keeper, name, files string, now time.Time) error {
+	kept, err := k.Kept(ctx, name, files)
+	if err != nil {
+		return err
+	}
+	for _, old := range kept {
+		if now.Sub(old.At) < keptFor {
+			continue
+		}
+		if err := k.Drop(ctx, old.Snapshot); err != nil {
+			return err
 		}
 	}
 	return nil
