@@ -93,6 +93,20 @@ func TestStatusRows(t *testing.T) {
 	}
 }
 
+func TestStatusSaysWhatDoesNotFollowMain(t *testing.T) {
+	e, out := screen(t)
+	jobs := []wire.Job{
+		{App: "rms", Name: "live", Release: 3},
+		{App: "rms", Name: "staging", Release: 3, Held: &bosman.Held{Release: 2, Why: "r2, which main holds, is marked bad: reverted by d9", Next: "push a commit that mends it"}},
+	}
+	if err := e.heldWarnings(jobs); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "! rms/staging stays on r3: r2, which main holds, is marked bad: reverted by d9\n  push a commit that mends it\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestRoadOnOneLine(t *testing.T) {
 	road := bosman.Road{
 		{Name: "tests", State: bosman.StationGood, Note: "412 passed"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/bosman-cd/bosman"
@@ -31,6 +32,9 @@ func (c *statusCmd) Run(e *env) error {
 	if err := e.backupWarnings(first(c.App, e.getenv("BOSMAN_APP"))); err != nil {
 		return err
 	}
+	if err := e.heldWarnings(jobs); err != nil {
+		return err
+	}
 	defer e.remind()
 	return e.show(jobs, func() error {
 		rows := make([][]string, 0, len(jobs))
@@ -39,6 +43,19 @@ func (c *statusCmd) Run(e *env) error {
 		}
 		return e.table([]string{"APP", "NAME", "STATE", "WEATHER", "RUNS", "SINCE", "LAST SUCCESS", "LAST FAILURE", "TOOK"}, rows, "there is no app yet; add one: bosman app add NAME")
 	})
+}
+
+// heldWarnings says which instances do not follow main, why, and what to do.
+func (e *env) heldWarnings(jobs []wire.Job) error {
+	for _, j := range jobs {
+		if j.Held == nil {
+			continue
+		}
+		if _, err := fmt.Fprintf(e.stderr, "! %s/%s stays on %s: %s\n  %s\n", j.App, j.Name, releaseRef(j.Release), j.Held.Why, j.Held.Next); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *env) jobRow(j wire.Job) []string {

@@ -146,8 +146,8 @@ func (j *job) migrate(ctx context.Context) error {
 		if change.Destructive {
 			note += "; a revert of the code alone may not work on it"
 		}
-		if change.Text != "" {
-			if err := j.failed(ctx, bosman.Failure{Schema: said(change)}); err != nil {
+		if change.Text != "" { // kept for the failure screen, should a later step fail
+			if err := j.run.Set(ctx, keyHolds, said(change)); err != nil {
 				return err
 			}
 		}

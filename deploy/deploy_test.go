@@ -33,6 +33,9 @@ func TestDeployLive(t *testing.T) {
 	if !slices.Contains(s.Log, "deployed r2 to live") {
 		t.Errorf("activity %v", s.Log)
 	}
+	if op.Failure != nil {
+		t.Errorf("nothing failed, and yet: %+v", op.Failure)
+	}
 	var names []string
 	for _, st := range op.Steps {
 		names = append(names, st.Name)
@@ -116,6 +119,10 @@ func TestFailureBeforeTheSwitch(t *testing.T) {
 			case "Run.release":
 				if op.Failure.LogTail != "Traceback" || op.Failure.Schema != "the schema is as it was" || !strings.Contains(op.Error.Message, "exit status 1") {
 					t.Errorf("failure %+v, error %+v", op.Failure, op.Error)
+				}
+			case "Start.web", "Switch":
+				if op.Failure == nil || !strings.Contains(op.Failure.Schema, "became [1 2]") {
+					t.Errorf("nobody says what the schema holds: %+v", op.Failure)
 				}
 			case "Backup":
 				if s.Backups[1].Error == "" || !s.Backups[1].VerifiedAt.IsZero() {

@@ -26,6 +26,7 @@ const (
 	keyProcess  = "process"  // ID of the process set this operation brings
 	keyMade     = "made"     // the database was made by this operation
 	keySchema   = "schema"   // before the release command
+	keyHolds    = "holds"    // what the schema holds after it, in words
 	keyDrops    = "drops"    // the release command dropped or changed what old code needs
 	keySeeded   = "seeded"   // the seed command has run
 	keyPrepared = "prepared" // Prepared, built beside
@@ -94,18 +95,33 @@ func (j *job) change(ctx context.Context, edit func(*bosman.Operation) bool) err
 
 // failed keeps what the failure screen shows.
 func (j *job) failed(ctx context.Context, f bosman.Failure) error {
+	if f.Schema == "" {
+		if _, err := j.run.Get(ctx, keyHolds, &f.Schema); err != nil {
+			return err
+		}
+	}
 	f.Serving = serving(j.i)
 	f.TestedAt = j.Now().UTC()
 	return j.change(context.WithoutCancel(ctx), func(o *bosman.Operation) bool {
-		if o.Failure != nil && f.Schema == "" {
-			f.Schema = o.Failure.Schema
-		}
 		if o.WayBack.NotAdditive() && f.Schema != "" && j.i.Release != 0 && !strings.Contains(f.Schema, mayNot) {
 			f.Schema += "; " + ref(j.i.Release) + mayNot
 		}
 		o.Failure = &f
 		return true
 	})
+}
+
+// saySchema keeps what the schema holds when the step that failed left nothing
+// else to look at.
+func (j *job) saySchema(ctx context.Context) error {
+	if j.op.Failure != nil || j.op.WayBack != nil && !j.op.WayBack.RestoredAt.IsZero() {
+		return nil
+	}
+	var holds string
+	if known, err := j.run.Get(ctx, keyHolds, &holds); err != nil || !known {
+		return err
+	}
+	return j.failed(ctx, bosman.Failure{Schema: holds})
 }
 
 const mayNot = " may not work on it"
@@ -219,6 +235,11 @@ func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) erro
 			fail.Next = join(fail.Next, fmt.Sprintf("to put the data back as it was (%s) by hand: bosman revert %s --explain says how", bosman.Ref(bosman.LetterBackup, j.op.Backup), j.op.Instance))
 		case way.NotAdditive() && j.op.Backup != 0:
 			fail.Next = join(fail.Next, fmt.Sprintf("to put the data back as it was (%s): bosman revert %s --database restore", bosman.Ref(bosman.LetterBackup, j.op.Backup), j.op.Instance))
+		}
+	}
+	if fail != nil && !res.Committed {
+		if err := j.saySchema(ctx); err != nil {
+			return err
 		}
 	}
 	if len(res.NotUndone) > 0 && fail != nil {

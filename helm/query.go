@@ -189,6 +189,7 @@ type Job struct {
 	By           string               `json:"by,omitempty"`
 	CopyFrom     string               `json:"copy_from,omitempty"`
 	CopyAt       time.Time            `json:"copy_at"`
+	Held         *bosman.Held         `json:"held,omitempty"` // why it does not follow main
 }
 
 // run is what a jobs row counts: a build or an operation.
@@ -276,6 +277,9 @@ func (h *Helm) instanceJob(ctx context.Context, i bosman.Instance) (Job, error) 
 		}
 	}
 	j.count(runs)
+	if j.Held, err = h.held(ctx, i); err != nil {
+		return j, err
+	}
 	if i.Release != 0 {
 		r, err := h.Store.Release(ctx, i.App, i.Release)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mariadb"
 	"github.com/bosman-cd/bosman/database/postgres"
 )
 
@@ -214,9 +215,9 @@ func (d *databases) sharesBlocks() bool {
 // dropCopies takes away an app's golden copies and those made in advance.
 func (d *databases) dropCopies(ctx context.Context, app string) error {
 	d.mu.Lock()
-	scratch := d.clusters[scratchCluster]
+	scratch, mariaDB := d.clusters[scratchCluster], d.mariaDBs[scratchCluster]
 	d.mu.Unlock()
-	var engines []database.Engine
+	var all []database.Engine
 	if scratch != nil {
 		one, err := postgres.NewEngine(app, scratch)
 		if err != nil {
@@ -226,26 +227,32 @@ func (d *databases) dropCopies(ctx context.Context, app string) error {
 		if err != nil {
 			return err
 		}
-		engines = append(engines, one.With(further...))
+		all = append(all, one.With(further...))
+	}
+	if mariaDB != nil {
+		one, err := mariadb.NewEngine(app, mariaDB)
+		if err != nil {
+			return err
+		}
+		all = append(all, one)
 	}
 	if d.clones != nil && d.clones.host != nil {
-		e, err := d.clones.host.Engine(app)
+		one, err := d.clones.host.Engine(app)
 		if err != nil {
 			return err
 		}
-		engines = append(engines, e)
+		all = append(all, one)
 	}
-	for _, e := range engines {
-		all, err := e.List(ctx)
+	for _, e := range all {
+		list, err := e.List(ctx)
 		if err != nil {
 			return err
 		}
-		for _, x := range all {
-			if !x.Golden && !x.Pool {
-				continue
-			}
-			if err := e.Drop(ctx, x.Database); err != nil {
-				return err
+		for _, x := range list {
+			if x.Golden || x.Pool {
+				if err := e.Drop(ctx, x.Database); err != nil {
+					return err
+				}
 			}
 		}
 	}

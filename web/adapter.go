@@ -87,7 +87,7 @@ func (a adapter) Overview(ctx context.Context, who bosman.Actor, app string) (ov
 			Name: j.Name, Kind: j.Kind, State: j.State, Note: j.Note, URL: j.URL, Weather: j.Weather, LastSuccess: j.LastSuccess,
 			SuccessRef: j.SuccessRef, LastFailure: j.LastFailure, FailureRef: j.FailureRef, LastDuration: j.LastDuration,
 			Running: j.Running, RunningRoad: j.RunningRoad, Release: j.Release, Commit: j.Commit, Title: j.Title, Change: j.Change,
-			Since: j.Since, By: j.By, CopyFrom: j.CopyFrom, CopyAt: j.CopyAt,
+			Since: j.Since, By: j.By, CopyFrom: j.CopyFrom, CopyAt: j.CopyAt, Held: j.Held,
 		})
 	}
 	return v, nil

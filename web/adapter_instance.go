@@ -33,6 +33,9 @@ func (a instanceReader) Instance(ctx context.Context, who bosman.Actor, app, nam
 	if v.Adopted, err = a.AdoptedOf(ctx, who, app, name); err != nil {
 		return v, err
 	}
+	if v.Held, err = a.Held(ctx, who, app, name); err != nil {
+		return v, err
+	}
 	if err := a.running(ctx, who, &v); err != nil {
 		return v, err
 	}

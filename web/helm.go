@@ -32,6 +32,7 @@ type reads interface {
 	Releases(ctx context.Context, a bosman.Actor, app string, max int) ([]bosman.Release, error)
 	Instance(ctx context.Context, a bosman.Actor, app, name string) (bosman.Instance, error)
 	Instances(ctx context.Context, a bosman.Actor, app string) ([]bosman.Instance, error)
+	Held(ctx context.Context, a bosman.Actor, app, instance string) (*bosman.Held, error)
 	Operation(ctx context.Context, a bosman.Actor, app string, n int) (bosman.Operation, error)
 	Operations(ctx context.Context, a bosman.Actor, app, instance string, max int) ([]bosman.Operation, error)
 	Backups(ctx context.Context, a bosman.Actor, app, instance string, max int) ([]bosman.Backup, error)

@@ -33,6 +33,7 @@ type Job struct {
 	By           string               `json:"by,omitempty"`
 	CopyFrom     string               `json:"copy_from,omitempty"`
 	CopyAt       time.Time            `json:"copy_at"`
+	Held         *bosman.Held         `json:"held,omitempty"` // why it does not follow main
 }
 
 // ChangeView is a change with all that its row and page show.

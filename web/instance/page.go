@@ -51,6 +51,7 @@ type View struct {
 	Window     string // "" when always open
 	Open       bool   // the window, now
 	Problems   int
+	Held       *bosman.Held            // why it does not follow main
 	Adopted    *bosman.AdoptedDatabase // nil for a database that Bosman made
 }
 

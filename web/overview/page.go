@@ -43,6 +43,7 @@ type Row struct {
 	By           string
 	CopyFrom     string
 	CopyAt       time.Time
+	Held         *bosman.Held // why it does not follow main
 }
 
 // App is one app with its rows.
