@@ -8,12 +8,13 @@ import (
 
 // StorageOptions are the flags of storage prepare.
 type StorageOptions struct {
-	Data string                  `kong:"-"` // from --data
-	Size bytesFlag               `default:"20G" help:"How much may be in it; the file grows up to that."`
-	Dir  string                  `placeholder:"DIR" help:"Where to mount it; DATA/storage when left out."`
-	Undo bool                    `help:"Take it away again; refused while copies of instances are in it."`
-	Yes  bool                    `help:"Do not ask."`
-	Ask  func(what string) error `kong:"-"` // nil error: go on
+	Data       string                  `kong:"-"` // from --data
+	Size       bytesFlag               `default:"20G" help:"How much may be in it; the file grows up to that."`
+	Dir        string                  `placeholder:"DIR" help:"Where to mount it; DATA/storage when left out."`
+	Filesystem string                  `enum:"xfs,btrfs" default:"xfs" help:"What to make: xfs or btrfs."`
+	Undo       bool                    `help:"Take it away again; refused while copies of instances are in it."`
+	Yes        bool                    `help:"Do not ask."`
+	Ask        func(what string) error `kong:"-"` // nil error: go on
 }
 
 // bytesFlag is a size as people write it: 20G, 800M.
@@ -45,7 +46,7 @@ type storagePrepareCmd struct{ StorageOptions }
 
 // Help gives examples.
 func (storagePrepareCmd) Help() string {
-	return `Makes a file with an XFS file system in it and mounts it, so that copies of
+	return `Makes a file with a file system in it and mounts it, so that copies of
 databases share what they have in common. Where the data folder's own file
 system can do that (XFS, btrfs), it says that nothing is needed. Root runs it
 on the server's own machine; done twice it does no harm.
@@ -53,6 +54,7 @@ on the server's own machine; done twice it does no harm.
 Examples:
   bosman storage prepare
   bosman storage prepare --size 100G --yes
+  bosman storage prepare --filesystem btrfs
   bosman storage prepare --dir /mnt/fast/bosman
   bosman storage prepare --undo`
 }

@@ -12,6 +12,21 @@ type Golden struct {
 	Copy     bosman.CopyInfo
 }
 
+// GoldenOf is a generation as others see it: nobody connects to d.
+func GoldenOf(d bosman.Database, info bosman.CopyInfo) Golden {
+	d.Password = ""
+	return Golden{Database: d, Copy: info}
+}
+
+// GoldensOf is GoldenOf for each of an engine's own.
+func GoldensOf[G any](all []G, as func(G) Golden) []Golden {
+	out := make([]Golden, 0, len(all))
+	for _, g := range all {
+		out = append(out, as(g))
+	}
+	return out
+}
+
 // Suits says whether data of a release of from may be copied. KindConflict if
 // not.
 func (o CopyOptions) Suits(from bosman.Database, release int) error {

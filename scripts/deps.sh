@@ -19,8 +19,8 @@ packages+=(python3-venv python3-django python3-djangorestframework python3-psyco
     python3-bleach python3-factory-boy python3-whitenoise python3-sentry-sdk
     gunicorn python3-gunicorn uwsgi uwsgi-plugin-python3
     python3-xmlrunner python3-coverage flake8 pylint)
-# Bosman's tests: a small disk that is full
-packages+=(xfsprogs)
+# Bosman's tests: small disks, whose files share blocks
+packages+=(xfsprogs btrfs-progs)
 # Bosman's tests: MariaDB, and Django's way to it
 packages+=(mariadb-server mariadb-client python3-mysqldb)
 # Any node and npm will do, wherever they come from.

@@ -252,6 +252,7 @@ type StorageOptions struct {
 	Data string
 	Dir  string // where to mount; "" is DATA/storage
 	Size int64  // bytes; 0 is the usual size
+	Type string // of the file system: "xfs" or "btrfs"; "" is xfs
 	Undo bool
 	Ask  func(what string) error // nil error: go on
 	Say  func(format string, args ...any) error
@@ -269,7 +270,7 @@ func PrepareStorage(ctx context.Context, o StorageOptions) (err error) {
 	if err := os.MkdirAll(o.Data, 0o755); err != nil {
 		return bosman.Unavailable("the data folder %s cannot be used", o.Data).Because(err)
 	}
-	p, needed, err := storage.Propose(o.Data, o.Dir, o.Size)
+	p, needed, err := storage.Propose(o.Data, storage.Prepared{Dir: o.Dir, Size: o.Size, Type: o.Type})
 	if err != nil {
 		return err
 	}
@@ -285,8 +286,8 @@ func PrepareStorage(ctx context.Context, o StorageOptions) (err error) {
 		return o.Say("Nothing is needed: copies live in %s (%s).\n", home, a)
 	}
 	if _, err := os.Stat(p.Image); err != nil {
-		what := fmt.Sprintf("This makes the file %s, which grows up to %s as copies change, with an XFS file system in it, and mounts it at %s.\n"+
-			"Golden copies, testers' copies and databases of builds will live there; staging and live stay where they are.", p.Image, size(p.Size), p.Dir)
+		what := fmt.Sprintf("This makes the file %s, which grows up to %s as copies change, with a file system of type %s in it, and mounts it at %s.\n"+
+			"Golden copies, testers' copies and databases of builds will live there; staging and live stay where they are.", p.Image, size(p.Size), p.Kind(), p.Dir)
 		if err := o.Ask(what); err != nil {
 			return err
 		}

@@ -116,6 +116,13 @@ func TestCopiesMoveToPreparedStorage(t *testing.T) {
 	if got := w.run("testing-anna", words); got != "annas staging\n" {
 		t.Errorf("woken, the copy holds %q", got)
 	}
+	w.stop()                                                      // else they are made anew at once
+	if err := w.s.databases.dropCopies(ctx, "tiny"); err != nil { // as when the app is removed
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(servers), "goldens", "*")); err != nil || len(left) != 0 {
+		t.Errorf("golden copies are left: %q, %v", left, err)
+	}
 }
 
 // serverPid gives the process of the server that has the instance's copy; 0

@@ -204,6 +204,9 @@ func (d *databases) fill(ctx context.Context, p database.Pooler, r database.Refr
 
 // sharesBlocks says whether copies take hardly any room.
 func (d *databases) sharesBlocks() bool {
+	if d.clones != nil && d.clones.host != nil {
+		return true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.clusters[scratchCluster]
@@ -229,6 +232,13 @@ func (d *databases) dropCopies(ctx context.Context, app string) error {
 	}
 	if mariaDB != nil {
 		one, err := mariadb.NewEngine(app, mariaDB)
+		if err != nil {
+			return err
+		}
+		all = append(all, one)
+	}
+	if d.clones != nil && d.clones.host != nil {
+		one, err := d.clones.host.Engine(app)
 		if err != nil {
 			return err
 		}
@@ -267,17 +277,26 @@ func (s *server) pruneKeptCopies(ctx context.Context, app string) error {
 		if err != nil {
 			return err
 		}
-		kept, err := k.Kept(ctx, i.Name, s.databases.filesOf(i))
-		if err != nil {
+		if err := expireKept(ctx, k, i.Name, s.databases.filesOf(i), time.Now()); err != nil {
 			return err
 		}
-		for _, old := range kept {
-			if time.Since(old.At) < keptFor {
-				continue
-			}
-			if err := k.Drop(ctx, old.Snapshot); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// expireKept takes away what an instance, whose files are in a folder, replaced
+// longer ago than it is kept.
+func expireKept(ctx context.Context, k *database.Keeper, name, files string, now time.Time) error {
+	kept, err := k.Kept(ctx, name, files)
+	if err != nil {
+		return err
+	}
+	for _, old := range kept {
+		if now.Sub(old.At) < keptFor {
+			continue
+		}
+		if err := k.Drop(ctx, old.Snapshot); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,6 +2,9 @@ package serve
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/sqlite"
 )
 
 // oneGolden is an engine with at most one golden copy.
@@ -149,5 +153,57 @@ func (w *world) copiesOfRoad() {
 	i, err := w.s.store.Instance(w.t.Context(), "tiny", "testing-anna")
 	if err != nil || strings.Contains(i.Copy.Strategy, "in advance") || time.Since(i.Copy.TakenAt) > time.Minute {
 		w.t.Errorf("it is %+v, %v", i.Copy, err)
+	}
+}
+
+// TestKeptCopiesStayAWeek: what a fresh copy replaced is there until the week
+// is over, database and files, and nothing else goes.
+func TestKeptCopiesStayAWeek(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	e, err := sqlite.NewEngine(filepath.Join(dir, "databases"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "testing-anna"
+	k := &database.Keeper{Engine: e, Scratch: e, State: filepath.Join(dir, "state")}
+	staging, err1 := e.Create(ctx, "staging")
+	anna, err2 := e.Create(ctx, name)
+	files := filepath.Join(dir, "anna", "data")
+	err3 := os.MkdirAll(files, 0o755)
+	err4 := os.WriteFile(filepath.Join(files, "cv"), []byte("anna's"), 0o600)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	from := database.Snapshot{Database: staging, Files: filepath.Join(dir, "staging")}
+	if _, _, _, err := k.Replace(ctx, from, name, database.Snapshot{Database: anna, Files: files}, database.CopyOptions{From: "staging"}); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() []database.KeptData {
+		t.Helper()
+		all, err := k.Kept(ctx, name, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	was := kept()
+	if len(was) != 1 || was[0].Snapshot.Database.Name == "" || was[0].Snapshot.Files == "" {
+		t.Fatalf("kept %+v", was)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		left  int
+	}{{0, 1}, {keptFor - time.Millisecond, 1}, {keptFor, 0}, {2 * keptFor, 0}} {
+		if err := expireKept(ctx, k, name, files, was[0].At.Add(c.after)); err != nil || len(kept()) != c.left {
+			t.Errorf("after %s: %+v, %v", c.after, kept(), err)
+		}
+	}
+	if _, err := os.Stat(was[0].Snapshot.Files); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the files that were replaced: %v", err)
+	}
+	for _, own := range []string{name, "staging"} {
+		if _, err := e.Find(ctx, own); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -90,7 +90,7 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 
 func runStorage(ctx context.Context, o cli.StorageOptions, stdout io.Writer) error {
 	return serve.PrepareStorage(ctx, serve.StorageOptions{
-		Data: o.Data, Dir: o.Dir, Size: int64(o.Size), Undo: o.Undo, Ask: o.Ask,
+		Data: o.Data, Dir: o.Dir, Size: int64(o.Size), Type: o.Filesystem, Undo: o.Undo, Ask: o.Ask,
 		Say: func(format string, args ...any) error { _, err := fmt.Fprintf(stdout, format, args...); return err },
 	})
 }

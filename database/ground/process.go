@@ -143,7 +143,7 @@ func (g Ground) bootPath() string { return filepath.Join(g.Dir, "boot") }
 // NoteStart notes, before a start, with which start of the host it was. write
 // is atomicfile.Write, or os.WriteFile for a server that may be lost with it.
 func (g Ground) NoteStart(write func(path string, content []byte, mode fs.FileMode) error) error {
-	boot, err := bootID()
+	boot, err := BootID()
 	if err != nil {
 		return err
 	}
@@ -158,15 +158,15 @@ func (g Ground) Lost(clean func() bool) bool {
 	if err != nil {
 		return true
 	}
-	now, err := bootID()
+	now, err := BootID()
 	if err != nil || string(was) == now {
 		return false
 	}
 	return !clean()
 }
 
-// bootID tells one start of the host from another (random(4)).
-func bootID() (string, error) {
+// BootID tells one start of the host from another (random(4)).
+func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", bosman.Unavailable("the kernel does not say when it was started").Because(err)

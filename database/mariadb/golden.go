@@ -357,9 +357,7 @@ func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database) error {
 }
 
 func (e *Engine) asGolden(l labelled) database.Golden {
-	d := e.home.database(l.db, superuser)
-	d.Password = "" // nobody connects to it
-	return database.Golden{Database: d, Copy: l.Copy}
+	return database.GoldenOf(e.home.database(l.db, superuser), l.Copy)
 }
 
 // generations gives the golden copies of from, newest first.
@@ -379,11 +377,7 @@ func (e *Engine) generations(ctx context.Context, from bosman.Database) ([]label
 // Goldens implements database.Refresher.
 func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.Golden, error) {
 	all, err := e.generations(ctx, from)
-	out := make([]database.Golden, 0, len(all))
-	for _, l := range all {
-		out = append(out, e.asGolden(l))
-	}
-	return out, err
+	return database.GoldensOf(all, e.asGolden), err
 }
 
 // Offered implements database.Refresher: a golden copy that was made before a

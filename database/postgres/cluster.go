@@ -70,6 +70,7 @@ type Cluster struct {
 
 	talking sync.Mutex // guards line, see talk
 	line    *pgx.Conn
+	keeps   bool // of a Solo server: the line stays open
 }
 
 // software is what FindOwner has to know: PostgreSQL refuses root.

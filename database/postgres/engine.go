@@ -146,6 +146,9 @@ func (e *Engine) abandon(ctx context.Context, making string, why error) error {
 	return why
 }
 
+// loginOptions are those of a role that logs in; its password follows.
+const loginOptions = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 50 PASSWORD "
+
 // roles makes the app's owner and worker and the instance's login role.
 func (e *Engine) roles(ctx context.Context, name string) error {
 	owner, worker, login := ownerRole(e.app), workerRole(e.app), loginRole(e.app, name)
@@ -159,8 +162,7 @@ func (e *Engine) roles(ctx context.Context, name string) error {
 				return err
 			}
 			for _, role := range []string{worker, login} {
-				options := "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 50 PASSWORD " + literal(e.home.password(role))
-				if err := ensureRole(ctx, c, role, options); err != nil {
+				if err := ensureRole(ctx, c, role, loginOptions+literal(e.home.password(role))); err != nil {
 					return err
 				}
 				if err := run(ctx, c, "GRANT "+quote(owner)+" TO "+quote(role),
@@ -220,13 +222,23 @@ func (e *Engine) alone(ctx context.Context, conn *pgx.Conn, names []string, fn f
 	if err != nil {
 		return err
 	}
+	const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()"
+	for range 50 { // a rename that finds somebody looks again a tenth of a second later only
+		if t, err := killer.Exec(ctx, kill, names); err != nil || t.RowsAffected() == 0 {
+			break // the rename says what is wrong
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() { // waited for below
 		defer close(ended)
 		for {
 			// Never broken off: the server would go on with it, and end who comes
 			// after the rename.
-			if _, err := killer.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()", names); err != nil {
+			if _, err := killer.Exec(ctx, kill, names); err != nil {
 				return // the rename says what is wrong
 			}
 			select {

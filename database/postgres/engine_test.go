@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
@@ -128,7 +129,17 @@ func TestGoldenCopies(t *testing.T) {
 	}
 
 	// Written since: a plain copy is as old as the golden one, an exact one is not.
+	before, err := main.counter(t.Context(), from.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	mustSQL(t, from, "INSERT INTO candidate (name) VALUES ('new')")
+	for now := before; now.Tuples == before.Tuples && err == nil; time.Sleep(5 * time.Millisecond) { // counted when the connection ends
+		now, err = main.counter(t.Context(), from.Name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, plain, err := testers.Copy(t.Context(), from, "testing-ben", database.CopyOptions{Release: 7})
 	if err != nil {
 		t.Fatal(err)

@@ -15,10 +15,11 @@ import (
 // stays open from call to call: opening one takes longer than most questions.
 // fn must be short: others wait.
 func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
-	if c.Profile == Solo || c.remote != nil { // seldom asked, and has few connections
+	c.talking.Lock()
+	if c.Profile == Solo && !c.keeps || c.remote != nil { // seldom asked, and has few connections
+		c.talking.Unlock()
 		return c.with(ctx, "postgres", doing, fn)
 	}
-	c.talking.Lock()
 	defer c.talking.Unlock()
 	if c.line != nil && c.line.Ping(ctx) != nil { // the server was restarted meanwhile, or ctx has ended
 		c.hangUp(ctx)
@@ -38,6 +39,23 @@ func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) err
 		c.hangUp(ctx)
 	}
 	return c.sqlError(doing, err)
+}
+
+// keep lets the line of a Solo server stay open until LetGo.
+func (c *Cluster) keep() {
+	c.talking.Lock()
+	defer c.talking.Unlock()
+	c.keeps = true
+}
+
+// LetGo closes what Engine.Greet opened.
+func (c *Cluster) LetGo(ctx context.Context) {
+	c.talking.Lock()
+	defer c.talking.Unlock()
+	c.keeps = false
+	if c.line != nil {
+		c.hangUp(ctx)
+	}
 }
 
 func (c *Cluster) hangUp(ctx context.Context) {

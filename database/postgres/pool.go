@@ -102,18 +102,16 @@ func (e *Engine) rename(ctx context.Context, conn *pgx.Conn, member string, db b
 	if newRole {
 		statements = loginStatements(e.home, e.app, loginRole(e.app, to))
 	}
-	statements = append(statements,
+	return batch(ctx, conn, append(statements,
 		"ALTER DATABASE "+quote(member)+" RENAME TO "+quote(db.Name),
-		"GRANT CONNECT, TEMPORARY ON DATABASE "+quote(db.Name)+" TO "+quote(db.User), comment)
-	_, err = conn.PgConn().Exec(ctx, strings.Join(statements, ";")).ReadAll()
-	return err
+		"GRANT CONNECT, TEMPORARY ON DATABASE "+quote(db.Name)+" TO "+quote(db.User), comment)...)
 }
 
 // loginStatements make the login role of an instance that has none.
 func loginStatements(c *Cluster, app, login string) []string {
 	owner := ownerRole(app)
 	return []string{
-		"CREATE ROLE " + quote(login) + " LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 50 PASSWORD " + literal(c.password(login)),
+		"CREATE ROLE " + quote(login) + " " + loginOptions + literal(c.password(login)),
 		"GRANT " + quote(owner) + " TO " + quote(login),
 		"ALTER ROLE " + quote(login) + " SET role = " + literal(owner),
 	}

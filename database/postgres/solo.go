@@ -266,40 +266,69 @@ func (e *Engine) Describe(name string) bosman.Database {
 
 // Adopt makes the only database of e's server that of the instance name, who
 // is let in unless it is kept for later: where the data folder is a copy, it
-// still has the name it had there. Asked again it changes nothing.
+// still has the name it had there. Asked again it changes nothing. The rights
+// of the app's owner are those it had there.
 func (e *Engine) Adopt(ctx context.Context, name string, kept bool) error {
-	db, owner, login := database.NameOnServer(e.app, name), ownerRole(e.app), loginRole(e.app, name)
-	return e.home.with(ctx, "postgres", "hand out database "+db, func(conn *pgx.Conn) error {
-		var is, comment string
-		var role bool
-		err := conn.QueryRow(ctx, `SELECT datname, coalesce(shobj_description(oid, 'pg_database'), ''), EXISTS (SELECT FROM pg_roles WHERE rolname = $1)
-			FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY datname LIMIT 1`, login).Scan(&is, &comment, &role)
+	db := database.NameOnServer(e.app, name)
+	return e.home.talk(ctx, "hand out database "+db, func(conn *pgx.Conn) error {
+		is, used, statements, err := e.adoption(ctx, conn, name, kept)
 		if err != nil {
 			return err
 		}
-		work := func(tx pgx.Tx) error {
-			var statements []string
-			if !role {
-				statements = append(statements, "CREATE ROLE "+quote(login)+" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 50 PASSWORD "+literal(e.home.password(login)),
-					"GRANT "+quote(owner)+" TO "+quote(login), "ALTER ROLE "+quote(login)+" SET role = "+literal(owner))
+		if is == db || !used { // else a rename waits five seconds for others to leave
+			if err = batch(ctx, conn, statements...); !inUse(err) {
+				return err
 			}
-			if is != db {
-				statements = append(statements, "ALTER DATABASE "+quote(is)+" RENAME TO "+quote(db), "REVOKE ALL ON DATABASE "+quote(db)+" FROM PUBLIC",
-					"GRANT CREATE, TEMPORARY ON DATABASE "+quote(db)+" TO "+quote(owner))
-			}
-			if kept {
-				statements = append(statements, "REVOKE CONNECT, TEMPORARY ON DATABASE "+quote(db)+" FROM "+quote(login))
-			} else {
-				statements = append(statements, "GRANT CONNECT, TEMPORARY ON DATABASE "+quote(db)+" TO "+quote(login))
-			}
-			return run(ctx, tx, statements...)
 		}
-		err = pgx.BeginFunc(ctx, conn, work)
-		if inUse(err) { // somebody holds connections
-			err = e.alone(ctx, conn, []string{is}, work)
-		}
-		return err
+		return e.alone(ctx, conn, []string{is}, func(tx pgx.Tx) error { return batch(ctx, tx.Conn(), statements...) })
 	})
+}
+
+// adoption gives what makes the only database of e's server that of a name,
+// how it is called now, and whether anybody is connected to it.
+func (e *Engine) adoption(ctx context.Context, conn *pgx.Conn, name string, kept bool) (is string, used bool, statements []string, err error) {
+	db, login := database.NameOnServer(e.app, name), loginRole(e.app, name)
+	var role bool
+	if err = conn.QueryRow(ctx, `SELECT datname, EXISTS (SELECT FROM pg_authid WHERE rolname = $1), EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.datid = d.oid)
+		FROM pg_database d WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY datname LIMIT 1`, login).Scan(&is, &role, &used); err != nil {
+		return is, used, nil, err
+	}
+	if !role {
+		statements = loginStatements(e.home, e.app, login)
+	}
+	if is != db {
+		statements = append(statements, "ALTER DATABASE "+quote(is)+" RENAME TO "+quote(db))
+	}
+	if kept {
+		return is, used, append(statements, "REVOKE CONNECT, TEMPORARY ON DATABASE "+quote(db)+" FROM "+quote(login)), nil
+	}
+	return is, used, append(statements, "GRANT CONNECT, TEMPORARY ON DATABASE "+quote(db)+" TO "+quote(login)), nil
+}
+
+// Greet opens the connection over which e's Solo server will be told whose its
+// database is, keeps it open until Cluster.LetGo, and goes through a hand-out
+// that it takes back: the catalogs are read then, which takes longer than all
+// else. The first connection to a database writes what the next ones read
+// (pg_internal.init), so that is made here as well.
+func (e *Engine) Greet(ctx context.Context) error {
+	e.home.keep()
+	var is string
+	err := e.home.talk(ctx, "reach it", func(conn *pgx.Conn) error {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		var used bool
+		var statements []string
+		if is, used, statements, err = e.adoption(ctx, conn, "rehearsal", false); err == nil && !used {
+			err = batch(ctx, conn, statements...)
+		}
+		return errors.Join(err, tx.Rollback(ctx))
+	})
+	if err != nil {
+		return err
+	}
+	return e.home.with(ctx, is, "reach it", func(conn *pgx.Conn) error { return conn.Ping(ctx) })
 }
 
 // CopyByDump copies a database on one of e's clusters, which stays in use, to
@@ -367,7 +396,7 @@ func (e *Engine) NameOf(ctx context.Context, d bosman.Database) (string, error) 
 		return src.remote.instance, nil
 	}
 	var l label
-	err = src.with(ctx, "postgres", "read the label of "+d.Name, func(conn *pgx.Conn) (err error) {
+	err = src.talk(ctx, "read the label of "+d.Name, func(conn *pgx.Conn) (err error) {
 		l, err = e.read(ctx, conn, d.Name)
 		return err
 	})

@@ -85,6 +85,13 @@ func run(ctx context.Context, conn interface {
 	return nil
 }
 
+// batch runs statements in one message, which PostgreSQL takes as one
+// transaction unless one is under way.
+func batch(ctx context.Context, conn *pgx.Conn, statements ...string) error {
+	_, err := conn.PgConn().Exec(ctx, strings.Join(statements, ";")).ReadAll()
+	return err
+}
+
 // ping says whether the server takes connections.
 func (c *Cluster) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -147,7 +154,7 @@ func ensureRole(ctx context.Context, conn *pgx.Conn, name, options string) error
 // exists says whether there is a database of this name.
 func (c *Cluster) exists(ctx context.Context, name string) (bool, error) {
 	var yes bool
-	err := c.with(ctx, "postgres", "look for database "+name, func(conn *pgx.Conn) error {
+	err := c.talk(ctx, "look for database "+name, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&yes)
 	})
 	return yes, err

@@ -2,17 +2,14 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database/ground"
+	"github.com/bosman-cd/bosman/database/storage"
 )
 
 // Strategy is a way to make a fresh copy of a database.
@@ -119,56 +116,11 @@ func serverMajor(dir string) (int, error) {
 }
 
 // reflinks says why files in dir, or where dir will be, cannot share blocks;
-// "" if they can. It tries with two files without a name.
+// "" if they can.
 func reflinks(dir string) string {
-	for {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			return "there is no folder to try it in"
-		}
-		dir = filepath.Dir(dir)
+	a, err := storage.Probe(dir)
+	if err != nil {
+		return bosman.AsError(err).Message
 	}
-	var files [2]*os.File
-	for i := range files {
-		f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
-		if err != nil {
-			return "it cannot be tried in " + dir + ": " + bosman.AsError(ground.IOError("make a file", dir, err)).Message
-		}
-		defer func() { _ = f.Close() }() // it has no name and goes
-		files[i] = f
-	}
-	if _, err := files[0].WriteAt(make([]byte, 8192), 0); err != nil {
-		return "it cannot be tried in " + dir
-	}
-	err := unix.IoctlFileClone(int(files[1].Fd()), int(files[0].Fd()))
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EXDEV):
-		return dir + " is on " + fileSystem(dir) + ", which does not"
-	}
-	return "a try in " + dir + " failed"
-}
-
-// fileSystem names the kind of file system of dir (magic numbers of statfs(2)).
-func fileSystem(dir string) string {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return "an unknown file system"
-	}
-	switch s.Type {
-	case unix.EXT4_SUPER_MAGIC:
-		return "ext4"
-	case unix.TMPFS_MAGIC:
-		return "tmpfs"
-	case unix.XFS_SUPER_MAGIC:
-		return "XFS without reflink"
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlayfs"
-	case unix.NFS_SUPER_MAGIC:
-		return "NFS"
-	}
-	return fmt.Sprintf("a file system of type %#x", s.Type)
+	return a.Why
 }

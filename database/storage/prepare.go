@@ -27,16 +27,34 @@ import (
 //
 // What is noted is mounted again by Mount.
 type Prepared struct {
-	Image string `json:"image"` // a sparse file
-	Dir   string `json:"dir"`   // where it is mounted
-	Size  int64  `json:"size"`  // of the file system; the file grows up to it
+	Image string `json:"image"`          // a sparse file
+	Dir   string `json:"dir"`            // where it is mounted
+	Size  int64  `json:"size"`           // of the file system; the file grows up to it
+	Type  string `json:"type,omitempty"` // "xfs" or "btrfs"; "" is xfs
+}
+
+// kind is a file system that can be prepared.
+type kind struct {
+	pkg  string   // of Debian, with mkfs
+	mkfs []string // the file to make it in follows
+	min  int64    // what it needs at least
+}
+
+var kinds = map[string]kind{
+	"xfs":   {"xfsprogs", []string{"mkfs.xfs", "-q", "-m", "reflink=1", "-L", "bosman"}, 300 << 20},
+	"btrfs": {"btrfs-progs", []string{"mkfs.btrfs", "-q", "-m", "single", "-L", "bosman"}, 256 << 20}, // what is in it is made anew, so nothing is held twice
+}
+
+// Kind is the type of its file system.
+func (p Prepared) Kind() string {
+	if p.Type == "" {
+		return "xfs"
+	}
+	return p.Type
 }
 
 // DefaultSize is how big a prepared file system is unless somebody says so.
 const DefaultSize = 20 << 30
-
-// minSize is what XFS needs at least.
-const minSize = 300 << 20
 
 func notePath(data string) string { return filepath.Join(data, "storage.json") }
 
@@ -74,10 +92,11 @@ func Home(data string) (string, error) {
 	return p.Dir, err
 }
 
-// Propose says what Prepare would do for a data folder. dir is where it is to
-// be mounted, "" for DATA/storage; bytes 0 is DefaultSize. needed is false if
-// the folder's own file system can share blocks already, or all is in place.
-func Propose(data, dir string, bytes int64) (p Prepared, needed bool, err error) {
+// Propose says what Prepare would do for a data folder. Of what is wanted, Dir
+// "" is DATA/storage, Size 0 is DefaultSize, Type "" is xfs; Image is not asked.
+// needed is false if the folder's own file system can share blocks already, or
+// all is in place.
+func Propose(data string, want Prepared) (p Prepared, needed bool, err error) {
 	if data, err = filepath.Abs(data); err != nil {
 		return p, false, err
 	}
@@ -91,23 +110,28 @@ func Propose(data, dir string, bytes int64) (p Prepared, needed bool, err error)
 	if err != nil || a.Reflink {
 		return p, false, err
 	}
-	if dir == "" {
-		dir = filepath.Join(data, "storage")
+	want.Image = filepath.Join(data, "storage.img")
+	if want.Dir == "" {
+		want.Dir = filepath.Join(data, "storage")
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
+	if want.Dir, err = filepath.Abs(want.Dir); err != nil {
 		return p, false, err
 	}
-	if bytes == 0 {
-		bytes = DefaultSize
+	if want.Size == 0 {
+		want.Size = DefaultSize
 	}
-	if bytes < minSize {
-		return p, false, bosman.Invalid("%s is too small for a file system", size(bytes)).WithNext("take --size 1G or more")
+	k, ok := kinds[want.Kind()]
+	if !ok {
+		return p, false, bosman.Invalid("%q is no file system that Bosman makes", want.Type).WithNext("take xfs or btrfs")
 	}
-	if bytes > a.Free {
-		return p, false, bosman.Unavailable("a file system of %s does not fit: %s has %s free", size(bytes), a.Dir, size(a.Free)).
+	if want.Size < k.min {
+		return p, false, bosman.Invalid("%s is too small for a file system", size(want.Size)).WithNext("take --size 1G or more")
+	}
+	if want.Size > a.Free {
+		return p, false, bosman.Unavailable("a file system of %s does not fit: %s has %s free", size(want.Size), a.Dir, size(a.Free)).
 			WithNext("name a smaller one: --size " + fits(a.Free))
 	}
-	return Prepared{Image: filepath.Join(data, "storage.img"), Dir: dir, Size: bytes}, true, nil
+	return want, true, nil
 }
 
 func fits(free int64) string { return fmt.Sprintf("%dG", max(1, free*8/10>>30)) }
@@ -161,7 +185,8 @@ func makeImage(ctx context.Context, p Prepared) (err error) {
 	if err := errors.Join(f.Truncate(p.Size), f.Close()); err != nil {
 		return bosman.Unavailable("could not make the file %s", making).Because(err)
 	}
-	if err := program(ctx, "xfsprogs", "mkfs.xfs", "-q", "-m", "reflink=1", "-L", "bosman", making); err != nil {
+	k := kinds[p.Kind()]
+	if err := program(ctx, k.pkg, k.mkfs[0], append(k.mkfs[1:len(k.mkfs):len(k.mkfs)], making)...); err != nil {
 		return err
 	}
 	if err := faults.Point("storage.making"); err != nil {
@@ -194,7 +219,7 @@ func Mount(ctx context.Context, data string) (mounted bool, err error) {
 		return false, bosman.Unavailable("could not make the folder %s", p.Dir).Because(err)
 	}
 	// What is freed inside is given back to the host (discard).
-	if err := program(ctx, "mount", "mount", "-t", "xfs", "-o", "loop,noatime,nosuid,nodev,discard", p.Image, p.Dir); err != nil {
+	if err := program(ctx, "mount", "mount", "-t", p.Kind(), "-o", "loop,noatime,nosuid,nodev,discard", p.Image, p.Dir); err != nil {
 		return false, err
 	}
 	return true, os.Chmod(p.Dir, 0o755)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,13 +21,12 @@ import (
 
 // Abilities is what a folder's file system can do.
 type Abilities struct {
-	Dir      string // the folder that was looked at: the nearest one that exists
-	Type     string // "ext4", "xfs", "btrfs", "zfs", "tmpfs", …; a number if it has no name here
-	Reflink  bool   // files can share blocks (FICLONE), tried on a temporary file
-	Snapshot bool   // folders can be subvolumes (btrfs with its program)
-	Free     int64  // bytes for us
-	Size     int64  // bytes in all
-	Why      string // why not Reflink; "" if it can
+	Dir     string // the folder that was looked at: the nearest one that exists
+	Type    string // "ext4", "xfs", "btrfs", "zfs", "tmpfs", …; a number if it has no name here
+	Reflink bool   // files can share blocks (FICLONE), tried on files without a name
+	Free    int64  // bytes for us
+	Size    int64  // bytes in all
+	Why     string // why not Reflink; "" if it can
 }
 
 // types are the magic numbers of statfs(2) and of the systems' own headers.
@@ -44,7 +42,7 @@ var types = map[int64]string{
 }
 
 // Probe looks at the file system of dir, or of the nearest folder above that
-// exists. It writes two small files there and removes them.
+// exists. It leaves nothing there.
 func Probe(dir string) (Abilities, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -69,19 +67,31 @@ func Probe(dir string) (Abilities, error) {
 	if a.Type == "" {
 		a.Type = fmt.Sprintf("%#x", uint32(s.Type)) //nolint:gosec // as above
 	}
-	switch err := tryReflink(dir); {
-	case err == nil:
-		a.Reflink = true
-	case noReflink(err):
-		a.Why = "files on " + a.Type + " cannot share blocks"
-	default:
-		a.Why = err.Error()
-	}
-	if a.Type == "btrfs" && a.Reflink {
-		_, err := exec.LookPath("btrfs")
-		a.Snapshot = err == nil && os.Geteuid() == 0
-	}
+	a.Why = why(a.Type, tryReflink(dir))
+	a.Reflink = a.Why == ""
 	return a, nil
+}
+
+// why says what a try on a file system of a type means.
+//
+// OpenZFS shares blocks from 2.2 on, if the pool has the feature block_cloning
+// and zfs_bclone_enabled is set (it was off in 2.2.1); of a file written within
+// the last seconds only with zfs_bclone_wait_dirty: zfs(4). Golden copies are
+// copied as soon as they are made, so nothing less will do.
+func why(fs string, err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case fs == "zfs" && errors.Is(err, syscall.EAGAIN):
+		return "files on this zfs share blocks only some seconds after they were written (echo 1 > /sys/module/zfs/parameters/zfs_bclone_wait_dirty lets it wait for them)"
+	case fs == "zfs" && noReflink(err):
+		return "files on this zfs cannot share blocks (that needs OpenZFS 2.2 or newer, the pool's feature block_cloning, and zfs_bclone_enabled=1)"
+	case fs == "xfs" && noReflink(err):
+		return "files on this xfs cannot share blocks (it was made without reflink)"
+	case noReflink(err):
+		return "files on " + fs + " cannot share blocks"
+	}
+	return err.Error()
 }
 
 // String is one clause for people: "xfs, files share blocks, 12.3 GB free".
@@ -103,18 +113,21 @@ func size(n int64) string {
 	return fmt.Sprintf("%d KB", n>>10)
 }
 
-// tryReflink clones a small file.
-func tryReflink(dir string) (err error) {
-	tmp, err := os.MkdirTemp(dir, ".probe-")
-	if err != nil {
-		return err
+// tryReflink clones a small file, as fresh as a golden copy may be.
+func tryReflink(dir string) error {
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }() // it has no name and goes
+		files[i] = f
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	from, to := filepath.Join(tmp, "a"), filepath.Join(tmp, "b")
-	if err := os.WriteFile(from, make([]byte, 4096), 0o600); err != nil {
-		return err
+	if _, err := files[0].Write(make([]byte, 8192)); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		return err // on a full disk empty files tell as much
 	}
-	return File(from, to)
+	return unix.IoctlFileClone(int(files[1].Fd()), int(files[0].Fd()))
 }
 
 // File makes to, which must not exist, with the content of from by sharing

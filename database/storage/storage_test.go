@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -16,10 +18,10 @@ import (
 
 // prepared makes storage for a data folder on a file system that cannot share
 // blocks, and takes it away at the end.
-func prepared(t *testing.T) (data string, p Prepared) {
+func prepared(t *testing.T, kind string) (data string, p Prepared) {
 	t.Helper()
 	need.Root(t)
-	need.Program(t, "mkfs.xfs", "xfsprogs")
+	need.Program(t, kinds[kind].mkfs[0], kinds[kind].pkg)
 	data, err := os.MkdirTemp("/dev/shm", "bosman-storage-") // tmpfs
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +35,7 @@ func prepared(t *testing.T) (data string, p Prepared) {
 			t.Error(err)
 		}
 	})
-	p, needed, err := Propose(data, "", 400<<20)
+	p, needed, err := Propose(data, Prepared{Size: 400 << 20, Type: kind})
 	if err != nil || !needed || p.Dir != filepath.Join(data, "storage") {
 		t.Fatalf("%+v %v %v", p, needed, err)
 	}
@@ -44,13 +46,19 @@ func prepared(t *testing.T) (data string, p Prepared) {
 }
 
 func TestPrepareMountUndo(t *testing.T) {
-	data, p := prepared(t)
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) { prepareMountUndo(t, kind) })
+	}
+}
+
+func prepareMountUndo(t *testing.T, kind string) {
+	data, p := prepared(t, kind)
 	home, err := Home(data)
 	if err != nil || home != p.Dir {
 		t.Fatalf("home %s, %v", home, err)
 	}
 	a, err := Probe(home)
-	if err != nil || !a.Reflink || a.Type != "xfs" || a.Why != "" || a.Free <= 0 {
+	if err != nil || !a.Reflink || a.Type != kind || a.Why != "" || a.Free <= 0 {
 		t.Errorf("prepared: %+v, %v", a, err)
 	}
 	if b, err := Probe(filepath.Join(data, "not", "yet")); err != nil || b.Reflink || b.Type != "tmpfs" || b.Why == "" || b.Dir != data {
@@ -59,7 +67,7 @@ func TestPrepareMountUndo(t *testing.T) {
 	if left, err := os.ReadDir(home); err != nil || len(left) != 0 {
 		t.Errorf("probing left %v, %v", left, err)
 	}
-	if _, needed, err := Propose(data, "", 0); err != nil || needed {
+	if _, needed, err := Propose(data, Prepared{}); err != nil || needed {
 		t.Errorf("needed again: %v, %v", needed, err)
 	}
 	if err := os.WriteFile(filepath.Join(home, "copy"), []byte("of anna"), 0o600); err != nil {
@@ -104,7 +112,7 @@ func TestPrepareMountUndo(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	data, p := prepared(t)
+	data, p := prepared(t, "xfs")
 	if err := syscall.Unmount(p.Dir, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -118,11 +126,14 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := t.TempDir()
-	if _, _, err := Propose(other, "", 1<<20); bosman.KindOf(err) != bosman.KindInvalid {
+	if _, _, err := Propose(other, Prepared{Size: 1 << 20}); bosman.KindOf(err) != bosman.KindInvalid {
 		t.Errorf("too small: %v", err)
 	}
-	if _, _, err := Propose(other, "", 1<<60); bosman.KindOf(err) != bosman.KindUnavailable {
+	if _, _, err := Propose(other, Prepared{Size: 1 << 60}); bosman.KindOf(err) != bosman.KindUnavailable {
 		t.Errorf("bigger than the disk: %v", err)
+	}
+	if _, _, err := Propose(other, Prepared{Type: "ntfs"}); bosman.KindOf(err) != bosman.KindInvalid {
+		t.Errorf("a file system that Bosman does not make: %v", err)
 	}
 	if err := os.Rename(p.Image, p.Image+".away"); err != nil {
 		t.Fatal(err)
@@ -136,7 +147,13 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestClone(t *testing.T) {
-	_, p := prepared(t)
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) { cloneOn(t, kind) })
+	}
+}
+
+func cloneOn(t *testing.T, kind string) {
+	_, p := prepared(t, kind)
 	from, to := filepath.Join(p.Dir, "from"), filepath.Join(p.Dir, "to")
 	for i := range 3 {
 		dir := filepath.Join(from, fmt.Sprint("d", i), "deep")
@@ -203,5 +220,26 @@ func TestClone(t *testing.T) {
 	cancel()
 	if _, err := Clone(gone, from, filepath.Join(p.Dir, "x"), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestWhy: a try that fails is told in the words of its file system.
+func TestWhy(t *testing.T) {
+	for _, c := range []struct {
+		fs   string
+		err  error
+		want string
+	}{
+		{"btrfs", nil, ""},
+		{"zfs", nil, ""}, // OpenZFS 2.2 with block cloning
+		{"zfs", syscall.EOPNOTSUPP, "OpenZFS 2.2"},
+		{"zfs", &fs.PathError{Op: "clone", Err: syscall.EAGAIN}, "zfs_bclone_wait_dirty"},
+		{"xfs", syscall.EOPNOTSUPP, "without reflink"},
+		{"ext4", syscall.EOPNOTSUPP, "files on ext4 cannot share blocks"},
+		{"ext4", syscall.EROFS, "read-only"},
+	} {
+		if got := why(c.fs, c.err); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s, %v: %q", c.fs, c.err, got)
+		}
 	}
 }

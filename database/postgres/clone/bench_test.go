@@ -1,10 +1,12 @@
 package clone
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,38 +33,8 @@ const benchSize = "BOSMAN_BENCH_MB"
 //
 // Seconds depend on the machine; the ratios are what to look at.
 func BenchmarkClone(b *testing.B) {
-	need.Root(b)
-	mb := 100
-	if s := os.Getenv(benchSize); s != "" {
-		if _, err := fmt.Sscan(s, &mb); err != nil {
-			b.Fatal(err)
-		}
-	}
-	dir, err := tempDir(os.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := clear(dir); err != nil {
-			b.Error(err)
-		}
-	})
-	if err := disk(dir, "60G"); err != nil { // a sparse file
-		b.Fatal(err)
-	}
-	h, main, err := open(dir)
-	if err != nil {
-		b.Fatal(err)
-	}
-	e, err := h.Engine("bench", main)
-	if err != nil {
-		b.Fatal(err)
-	}
-	staging, err := postgres.NewEngine("bench", main)
-	if err != nil {
-		b.Fatal(err)
-	}
-	from := benchSource(b, staging, mb)
+	w := newBench(b)
+	dir, main, e, staging, from := w.dir, w.main, w.Engine, w.staging, w.from
 	classicDB, err := staging.Create(b.Context(), "classic")
 	if err != nil {
 		b.Fatal(err)
@@ -155,6 +127,111 @@ func BenchmarkClone(b *testing.B) {
 	b.ReportMetric(cp.Seconds()/clone.Seconds(), "cp/clone")
 	b.ReportMetric(classic.Seconds()/exact.Seconds(), "classic/exact")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkHandOut gives a tester a copy made in advance (handout: until it is
+// there; first: and has answered its instance's first query) and puts it in the
+// place of the one before, which its instance is connected to (swap: until the
+// place answers a query). The median of all rounds counts.
+func BenchmarkHandOut(b *testing.B) {
+	e := newBench(b)
+	if _, err := e.Refresh(b.Context(), e.from, 1); err != nil {
+		b.Fatal(err)
+	}
+	at, _, err := e.Copy(b.Context(), e.from, "testing-anna", database.CopyOptions{Release: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var handOut, first, swap []time.Duration
+	b.ResetTimer()
+	for range b.N {
+		if p, err := e.Fill(b.Context(), e.from, 2); err != nil || p.Ready != 2 {
+			b.Fatalf("%+v, %v", p, err)
+		}
+		held, err := openSQL(at)
+		if err == nil {
+			err = held.Ping()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		var ben, kept bosman.Database
+		handOut = append(handOut, took(b, func() (err error) {
+			ben, _, err = e.Copy(b.Context(), e.from, "testing-ben", database.CopyOptions{Release: 1})
+			return err
+		}))
+		first = append(first, handOut[len(handOut)-1]+took(b, func() error { return query(ben) }))
+		next, _, err := e.Copy(b.Context(), e.from, "testing-anna__next", database.CopyOptions{Release: 1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		swap = append(swap, took(b, func() (err error) {
+			if kept, err = e.Swap(b.Context(), at, next); err != nil {
+				return err
+			}
+			return query(at)
+		}))
+		_ = held.Close() // the swap ended it
+		if err := errors.Join(e.Drop(b.Context(), kept), e.Drop(b.Context(), ben)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	median := func(all []time.Duration) float64 {
+		slices.Sort(all)
+		return all[len(all)/2].Seconds() * 1000
+	}
+	b.ReportMetric(median(handOut), "handout-ms")
+	b.ReportMetric(handOut[0].Seconds()*1000, "handout-best-ms")
+	b.ReportMetric(median(first), "first-ms")
+	b.ReportMetric(median(swap), "swap-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// bench is a staging database on the disk of the temporary folder, and copies
+// of it on an XFS in a file there.
+type bench struct {
+	*Engine
+	dir     string
+	main    *postgres.Cluster
+	staging *postgres.Engine
+	from    bosman.Database
+}
+
+func newBench(b *testing.B) bench {
+	b.Helper()
+	need.Root(b)
+	mb := 100
+	if s := os.Getenv(benchSize); s != "" {
+		if _, err := fmt.Sscan(s, &mb); err != nil {
+			b.Fatal(err)
+		}
+	}
+	dir, err := tempDir(os.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := clear(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	if err := disk(dir, "xfs", 60<<30); err != nil { // a sparse file
+		b.Fatal(err)
+	}
+	h, main, err := open(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := h.Engine("bench", main)
+	if err != nil {
+		b.Fatal(err)
+	}
+	staging, err := postgres.NewEngine("bench", main)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return bench{Engine: e, dir: dir, main: main, staging: staging, from: benchSource(b, staging, mb)}
 }
 
 // benchSource makes staging with 100 tables of about mb megabytes in all,

@@ -193,17 +193,11 @@ func (e *Engine) generations(from bosman.Database) ([]entry, error) {
 // Goldens implements database.Refresher.
 func (e *Engine) Goldens(_ context.Context, from bosman.Database) ([]database.Golden, error) {
 	all, err := e.generations(from)
-	out := make([]database.Golden, 0, len(all))
-	for _, g := range all {
-		out = append(out, e.asGolden(g))
-	}
-	return out, err
+	return database.GoldensOf(all, e.asGolden), err
 }
 
 func (e *Engine) asGolden(g entry) database.Golden {
-	d := e.describe(g.Name)
-	d.Password = "" // nobody connects to it
-	return database.Golden{Database: d, Copy: g.Copy}
+	return database.GoldenOf(e.describe(g.Name), g.Copy)
 }
 
 // Stale implements database.Refresher.

@@ -16,7 +16,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -24,7 +23,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database/ground"
@@ -42,6 +40,7 @@ const Cluster = "clone"
 //	secret                    what passwords are derived from
 //	empty/15/data             an empty cluster, stopped: what others begin as
 //	APP/index.json            what there is; what it does not name is half made
+//	APP/index.now             the same, newer, as long as the host is not restarted
 //	APP/servers/ID/           data, log
 //	APP/goldens/ID/data       a golden copy, stopped
 //
@@ -55,10 +54,12 @@ type Host struct {
 	socks  string // folder of sockets, short
 
 	names   ground.Names
-	mu      sync.Mutex        // guards bins, and the index files
+	mu      sync.Mutex        // guards bins, ready and the index files
 	bins    map[string]string // folder of the programs by the version of the data
 	goldens sync.RWMutex      // held for reading while one is copied, for writing while generations go
 	empties sync.Mutex        // one empty cluster is made at a time
+
+	ready map[string]*postgres.Cluster // guarded by mu: servers of copies made in advance, by their folder, with a connection open to each
 }
 
 // Open makes the folders and reads the secret. KindUnavailable if the file
@@ -93,7 +94,7 @@ func (h *Host) Open() error {
 		return diskError("make the folder for sockets", h.socks, err)
 	}
 	if h.bins == nil {
-		h.bins = map[string]string{}
+		h.bins, h.ready = map[string]string{}, map[string]*postgres.Cluster{}
 	}
 	return h.loadSecret()
 }
@@ -114,93 +115,6 @@ func (h *Host) loadSecret() error {
 	}
 	h.secret = rand.Text() + rand.Text()
 	return diskError("write the password of copies", h.Dir, atomicfile.Write(path, []byte(h.secret+"\n"), 0o600))
-}
-
-// entry is one server, or one golden copy.
-type entry struct {
-	ID     string          `json:"id"`   // its folder
-	Name   string          `json:"name"` // the engine's: "testing-anna__next"
-	KeptAt time.Time       `json:"kept_at,omitzero"`
-	Parked bool            `json:"parked,omitempty"` // stopped on purpose
-	Copy   bosman.CopyInfo `json:"copy,omitzero"`
-	Golden *golden         `json:"golden,omitempty"`
-	Of     *ofGolden       `json:"of,omitempty"` // the golden copy it was made of
-}
-
-// golden is what more is known of a golden copy.
-type golden struct {
-	Source string        `json:"source"` // cluster/database
-	Mark   postgres.Mark `json:"mark"`   // of the source when it was taken
-	Mask   string        `json:"mask,omitempty"`
-}
-
-// index is all that an app has here. A server that it does not name is half
-// made, or dropped.
-type index struct {
-	Entries []entry              `json:"entries"`
-	Lost    map[string]time.Time `json:"lost,omitempty"` // instances whose copy went with the host
-}
-
-// find gives the entry of an engine's name.
-func (x *index) find(name string) *entry {
-	for i := range x.Entries {
-		if x.Entries[i].Name == name {
-			return &x.Entries[i]
-		}
-	}
-	return nil
-}
-
-func (x *index) remove(id string) {
-	for i := range x.Entries {
-		if x.Entries[i].ID == id {
-			x.Entries = append(x.Entries[:i], x.Entries[i+1:]...)
-			return
-		}
-	}
-}
-
-func (h *Host) indexPath(app string) string { return filepath.Join(h.Dir, app, "index.json") }
-
-// read gives the index of an app.
-func (h *Host) read(app string) (index, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.readLocked(app)
-}
-
-func (h *Host) readLocked(app string) (index, error) {
-	var x index
-	b, err := os.ReadFile(h.indexPath(app))
-	if errors.Is(err, fs.ErrNotExist) {
-		return x, nil
-	}
-	if err != nil {
-		return x, diskError("read the list of copies", h.Dir, err)
-	}
-	if err := json.Unmarshal(b, &x); err != nil {
-		return x, bosman.Conflict("the list of copies %s is damaged", h.indexPath(app)).
-			WithKept("the copies are untouched").WithNext("move it away: Bosman makes new copies then").Because(err)
-	}
-	return x, nil
-}
-
-// update changes the index of an app in one step.
-func (h *Host) update(app string, change func(*index) error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	x, err := h.readLocked(app)
-	if err != nil {
-		return err
-	}
-	if err := change(&x); err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(x, "", " ")
-	if err != nil {
-		return err
-	}
-	return diskError("note what copies there are", h.Dir, atomicfile.Write(h.indexPath(app), append(b, '\n'), 0o600))
 }
 
 // claim reserves names of an app for one caller.
@@ -235,11 +149,38 @@ func (h *Host) apps() ([]string, error) {
 
 // server describes the server in a folder.
 func (h *Host) server(dir string) *postgres.Cluster {
-	c := postgres.NewSolo(Cluster, dir, filepath.Join(h.socks, filepath.Base(dir)), h.secret, h.Log)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if c := h.ready[dir]; c != nil {
+		return c
+	}
+	c := postgres.NewSolo(Cluster, dir, filepath.Join(h.socks, filepath.Base(dir)), h.secret, h.Log)
 	c.BinDir = h.bins[versionIn(dir)]
 	return c
+}
+
+// hold lets all callers share one description of the server in a folder, with
+// the connection that it keeps open, until letGo. It says whether they did not
+// before.
+func (h *Host) hold(dir string) bool {
+	c := h.server(dir)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ready[dir] != nil {
+		return false
+	}
+	h.ready[dir] = c
+	return true
+}
+
+func (h *Host) letGo(ctx context.Context, dir string) {
+	h.mu.Lock()
+	c := h.ready[dir]
+	delete(h.ready, dir)
+	h.mu.Unlock()
+	if c != nil {
+		c.LetGo(ctx)
+	}
 }
 
 // start starts the server in a folder unless it runs. Where its programs are

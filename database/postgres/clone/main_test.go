@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/databasetest"
 	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/database/storage"
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
@@ -39,6 +39,9 @@ const childEnv = "BOSMAN_TEST_CLONES"
 func TestMain(m *testing.M) {
 	if code, ok := databasetest.Child(childWorld); ok {
 		os.Exit(code)
+	}
+	if job := os.Getenv(killEnv); job != "" {
+		os.Exit(killChild(job))
 	}
 	if code, ok := databasetest.Janitor(clear); ok {
 		os.Exit(code)
@@ -81,17 +84,10 @@ func clear(dir string) error {
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
-// disk mounts a new XFS of a size at dir/disk, from a file in dir.
-func disk(dir, size string) error {
-	at, image := filepath.Join(dir, "disk"), filepath.Join(dir, "image")
-	for _, c := range [][]string{
-		{"mkdir", at}, {"truncate", "-s", size, image}, {"mkfs.xfs", "-q", "-m", "reflink=1", image}, {"mount", "-o", "loop", image, at},
-	} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%q: %w: %s", c, err, out)
-		}
-	}
-	return nil
+// disk mounts a new file system of a kind and a size at dir/disk, from a sparse
+// file in dir.
+func disk(dir, kind string, size int64) error {
+	return storage.Prepare(context.Background(), dir, storage.Prepared{Image: filepath.Join(dir, "image"), Dir: filepath.Join(dir, "disk"), Size: size, Type: kind})
 }
 
 // tempDir makes a folder that is cleared whatever happens.
@@ -112,7 +108,7 @@ func world(t testing.TB) (*Host, *postgres.Cluster) {
 		if shared.dir, shared.err = tempDir("/dev/shm"); shared.err != nil {
 			return
 		}
-		if shared.err = disk(shared.dir, "4G"); shared.err != nil {
+		if shared.err = disk(shared.dir, "xfs", 4<<30); shared.err != nil {
 			return
 		}
 		shared.host, shared.main, shared.err = open(shared.dir)
@@ -174,6 +170,36 @@ func drillWorld(app string, h *Host, main *postgres.Cluster) (databasetest.World
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
+
+// another gives a host on a file system of its own.
+func another(t *testing.T, kind string, size int64) *Host {
+	t.Helper()
+	dir, err := tempDir("/dev/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := clear(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := disk(dir, kind, size); err != nil {
+		t.Fatal(err)
+	}
+	h := &Host{Dir: filepath.Join(dir, "disk", "clones")}
+	if err := h.Open(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// TestBtrfs: what holds on XFS holds on the other file system that is prepared.
+func TestBtrfs(t *testing.T) {
+	_, main := world(t)
+	need.Program(t, "mkfs.btrfs", "btrfs-progs")
+	h := another(t, "btrfs", 2<<30)
+	databasetest.Brief(t, "btrfs", func(app string) (databasetest.World, error) { return suiteWorld(app, h, main) })
+}
 
 func TestSuite(t *testing.T) {
 	h, main := world(t)

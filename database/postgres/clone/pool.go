@@ -6,6 +6,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
@@ -36,6 +37,7 @@ func (e *Engine) Fill(ctx context.Context, from bosman.Database, want int) (data
 			continue
 		}
 		if en.Of.ID == all[0].ID && pool.Ready < want {
+			e.greet(ctx, en)
 			pool.Ready++
 			continue
 		}
@@ -54,8 +56,31 @@ func (e *Engine) Fill(ctx context.Context, from bosman.Database, want int) (data
 			return pool, err
 		}
 		pool.Ready++
+		if x, err = e.host.read(e.app); err != nil {
+			return pool, err
+		}
+		if en := x.find(name); en != nil {
+			e.greet(ctx, *en)
+		}
 	}
 	return pool, nil
+}
+
+// greet opens a connection to the server of a ready copy, over which it is
+// handed out. Without one, as after a restart of Bosman, a hand-out opens its
+// own.
+func (e *Engine) greet(ctx context.Context, en entry) {
+	dir := e.folder(en)
+	runs, err := e.host.server(dir).Runs()
+	if err == nil && runs && e.host.hold(dir) {
+		var in *postgres.Engine
+		if in, err = e.inner(dir); err == nil {
+			err = in.Greet(ctx)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		e.log.Warn("a copy made in advance does not answer", "database", en.Name, "err", err)
+	}
 }
 
 // handOut gives a ready copy of the generation g its instance's name. ok is
@@ -114,7 +139,7 @@ func (e *Engine) take(ctx context.Context, en entry, to, from string, begun time
 		return d, bosman.CopyInfo{}, err
 	}
 	mine.Copy.Took = time.Since(begun)
-	if err := e.host.update(e.app, func(all *index) error {
+	if err := e.host.note(e.app, func(all *index) error {
 		if at := all.find(en.Name); at != nil {
 			*at = mine
 		}

@@ -159,6 +159,9 @@ func (h *Host) Tend(ctx context.Context, idle func(app, instance string) bool) (
 	}
 	for _, app := range apps {
 		e, err := h.Engine(app)
+		if err == nil {
+			err = h.writeDown(app)
+		}
 		if err != nil {
 			return revived, err
 		}
@@ -196,6 +199,9 @@ func (e *Engine) tend(ctx context.Context, en entry, idle func(app, instance str
 	if now := x.find(en.Name); now == nil || now.ID != en.ID || now.Parked != en.Parked {
 		return 0, nil
 	}
+	if !database.HasTag(en.Name, database.TagPool) {
+		e.host.letGo(ctx, e.folder(en)) // it was handed out
+	}
 	c := e.host.server(e.folder(en))
 	runs, err := c.Runs()
 	if err != nil {
@@ -219,6 +225,15 @@ func (e *Engine) tend(ctx context.Context, en entry, idle func(app, instance str
 // Stop stops all servers cleanly and writes what they hold to the disk; for
 // when everything is shut down. The next Recover starts them again.
 func (h *Host) Stop(ctx context.Context) error {
+	apps, err := h.apps()
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		if err := h.writeDown(app); err != nil {
+			return err
+		}
+	}
 	all, err := filepath.Glob(filepath.Join(h.Dir, "*", "*", "*", "data"))
 	if err != nil {
 		return err

@@ -61,6 +61,7 @@ func (h *Host) discard(ctx context.Context, dir string, why error) error {
 
 // uproot ends a server and removes its folders.
 func (h *Host) uproot(ctx context.Context, dir string) error {
+	h.letGo(ctx, dir)
 	if err := h.server(dir).Halt(ctx); err != nil {
 		return err
 	}
