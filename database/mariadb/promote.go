@@ -47,7 +47,11 @@ func (e *Engine) Promote(ctx context.Context, trial, from bosman.Database, p dat
 	if err != nil || len(all) > 0 && !all[0].Copy.TakenAt.Before(p.TakenAt) {
 		return g, false, err
 	}
-	l, err := e.promote(ctx, trial, from, p)
+	spec, version, err := e.maskSpec(ctx, from, p.Release)
+	if err != nil || !spec.Empty() {
+		return g, false, err // masks go over tables that have no triggers yet: the next golden copy is made for them
+	}
+	l, err := e.promote(ctx, trial, from, p, version)
 	if err != nil {
 		return g, false, err
 	}
@@ -57,7 +61,7 @@ func (e *Engine) Promote(ctx context.Context, trial, from bosman.Database, p dat
 	return e.asGolden(l), true, e.dropGoldens(ctx, from)
 }
 
-func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p database.Promotion) (l labelled, err error) {
+func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p database.Promotion, version string) (l labelled, err error) {
 	release, err := e.home.names.Claim(ctx, trial.Name)
 	if err != nil {
 		return l, err
@@ -87,7 +91,7 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 		}
 		l = labelled{db: trial.Name, ready: true, label: label{
 			App: e.app, Name: database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(p.TakenAt)),
-			Source: from.Cluster + "/" + from.Name, Written: writtenOf(p.Marks[""]), Parked: was.Parked,
+			Source: from.Cluster + "/" + from.Name, Written: writtenOf(p.Marks[""]), Parked: was.Parked, Mask: version,
 			Copy: bosman.CopyInfo{From: source.Name, TakenAt: p.TakenAt, Release: p.Release, Strategy: database.StrategyRestored, Took: p.Took, Bytes: was.Copy.Bytes, Backup: p.Backup},
 		}}
 		return putLabel(ctx, conn, trial.Name, l.label, true)

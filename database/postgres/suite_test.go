@@ -21,10 +21,24 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Copies: trial, Blob: "bytea", Open: openSQL}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Copies: trial, Blob: "bytea", Open: openSQL, Files: home.writtenFiles}, errors.Join(err1, err2, err3)
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
+
+// writtenFiles gives the folder of a database, written out.
+func (c *Cluster) writtenFiles(ctx context.Context, d bosman.Database) (string, error) {
+	if err := c.exec(ctx, "write out the tables", "CHECKPOINT"); err != nil {
+		return "", err
+	}
+	return c.filesOf(ctx, d.Name)
+}
+
+func TestMasks(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Masks(t, "sgoldmask", func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) }, databasetest.MaskPoints()...)
+}
 
 func TestSuiteOnMain(t *testing.T) {
 	main, scratch := clusters(t)
