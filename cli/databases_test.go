@@ -11,12 +11,20 @@ import (
 func TestDatabasesAsPeopleReadThem(t *testing.T) {
 	e, _ := screen(t)
 	taken := bosman.CopyInfo{From: "staging", TakenAt: noon.Add(-3 * time.Minute), Release: 12, Strategy: "template, made in advance"}
+	proven := taken
+	proven.Backup, proven.Strategy = 12, "restored"
+	merged := taken
+	merged.Merged = "1a2b3c4d5e6f"
+	if got := e.copied(taken) + "; " + e.copied(merged); got != "staging 3 min ago; staging 3 min ago, merged with main 1a2b3c4d" {
+		t.Errorf("copies %q", got)
+	}
 	for _, c := range []struct {
 		d          bosman.StoredDatabase
 		data, note string
 	}{
 		{bosman.StoredDatabase{Instance: "staging", Role: bosman.StoredOwn}, "its own", ""},
 		{bosman.StoredDatabase{Instance: "testing-anna", Owner: "anna", Copy: taken}, "staging 3 min ago r12", "of anna"},
+		{bosman.StoredDatabase{Instance: "staging", Role: bosman.StoredGolden, Copy: proven}, "staging 3 min ago r12", "from backup k12"},
 		{bosman.StoredDatabase{Instance: "live", KeptAt: noon.Add(-2 * time.Hour)}, "its own", "kept 2 h ago"},
 		{bosman.StoredDatabase{Instance: "testing-anna", Owner: "anna", KeptAt: noon.Add(-2 * time.Hour), Until: noon.Add(100 * time.Hour)}, "its own", "kept 2 h ago, goes "},
 	} {

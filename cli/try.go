@@ -11,7 +11,9 @@ type tryCmd struct {
 // Help gives examples.
 func (tryCmd) Help() string {
 	return `The instance gets a fresh copy of staging's database and files and runs the
-change. It is made if there is none of that name.
+change. It is made if there is none of that name. Where staging
+is ahead of the change, its merge result with main is taken, and built first if
+it was not yet; the step fit says so.
 
 Examples:
   bosman try c12 --wait
