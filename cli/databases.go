@@ -113,6 +113,11 @@ func (e *env) serverLines(v bosman.DatabaseServer) error {
 			return err
 		}
 	}
+	if v.LogKept {
+		if err := e.say("  its log is kept: bosman backup points"); err != nil {
+			return err
+		}
+	}
 	if v.Lacking != "" {
 		return e.say("  %s", v.Lacking)
 	}

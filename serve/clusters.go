@@ -230,7 +230,9 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 	default:
 		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite, mariadb or none")
 	}
-	d.equip(i.App, k)
+	if !durable {
+		d.equip(i.App, k)
+	}
 	d.keepers[key] = k
 	return k, nil
 }

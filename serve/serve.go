@@ -224,6 +224,9 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm.Operator = s.deploy
 	s.backups = newBackupWork(s)
 	s.helm.Vaults = s.backups
+	if s.opt.PointInTime < 0 {
+		return bosman.Invalid("--point-in-time %d is no number of days", s.opt.PointInTime).WithNext("take 7, say, or 0 for none")
+	}
 	s.timeline = newTimeline(s)
 	s.helm.Timeline = s.timeline
 	if s.custody, err = s.newCustodian(); err != nil {
