@@ -156,7 +156,7 @@ type KeptCopy struct {
 	App       string    `json:"app"`
 	Instance  string    `json:"instance"`
 	ID        string    `json:"id,omitempty"`       // names what was replaced: 20261123t090000000
-	At        time.Time `json:"at"`                 // when it was replaced
+	At        time.Time `json:"at"`                 // when it was replaced; of a way back, when its deployment began
 	Operation int       `json:"operation"`          // of a way back: the deployment it was kept for; else 0
 	Database  string    `json:"database,omitempty"` // on its server, or the file
 	Files     string    `json:"files,omitempty"`    // folder
