@@ -36,15 +36,22 @@ type Build struct {
 	Tree      string      `json:"tree,omitempty"`
 	Trust     Trust       `json:"trust"`
 	State     BuildState  `json:"state"`
-	Reason    string      `json:"reason,omitempty"` // why it is red, in error or cancelled; one sentence
+	Reason    string      `json:"reason,omitempty"` // why it is red, in error, cancelled or was not needed; one sentence
 	Release   int         `json:"release"`          // the release it made or reused; 0 until sealed
 	Reused    bool        `json:"reused"`           // the release had been built before
 	By        string      `json:"by,omitempty"`     // who asked
 	CreatedAt time.Time   `json:"created_at"`
 	StartedAt time.Time   `json:"started_at"`
 	EndedAt   time.Time   `json:"ended_at"`
+	PrunedAt  time.Time   `json:"pruned_at"` // zero while its log and report files exist
 	Steps     []BuildStep `json:"steps,omitempty"`
 	Report    *Report     `json:"report,omitempty"`
+}
+
+// Unconcerned says that nothing was built, because nothing of the app changed:
+// Release is the one that main had already.
+func (b Build) Unconcerned() bool {
+	return b.State == BuildGreen && b.Reused && b.Reason != ""
 }
 
 // StepState is where a step of a build or operation stands.

@@ -52,6 +52,8 @@ type Instance struct {
 	Previous  int           `json:"previous"`             // the release before, kept for the way back
 	ProcessID string        `json:"process_id,omitempty"` // Spec.ID of the process set that is routed
 	Stopped   bool          `json:"stopped"`              // desired: a person stopped it
+	Asleep    bool          `json:"asleep"`               // Bosman stopped it because nobody used it; a request starts it again
+	UsedAt    time.Time     `json:"used_at"`              // of a preview: the last request it got; zero: none was seen
 	State     InstanceState `json:"state"`
 	Note      string        `json:"note,omitempty"` // one sentence on the state, e.g. the last health answer
 	URL       string        `json:"url,omitempty"`

@@ -151,12 +151,14 @@ func (p RevertPolicy) ByItself(way *WayBack) bool {
 }
 
 // KeptCopy is data that stands beside an instance's own: what a restore or a
-// fresh copy replaced, or the way back that a deployment left.
+// fresh copy replaced, the way back that a deployment left, or its database as
+// it was recovered at a moment.
 type KeptCopy struct {
 	App       string    `json:"app"`
 	Instance  string    `json:"instance"`
 	ID        string    `json:"id,omitempty"`       // names what was replaced: 20261123t090000000
-	At        time.Time `json:"at"`                 // when it was replaced; of a way back, when its deployment began
+	At        time.Time `json:"at"`                 // when it was replaced, or recovered; of a way back, when its deployment began
+	AsOf      time.Time `json:"as_of,omitzero"`     // of what was recovered: the moment it holds
 	Operation int       `json:"operation"`          // of a way back: the deployment it was kept for; else 0
 	Database  string    `json:"database,omitempty"` // on its server, or the file
 	Files     string    `json:"files,omitempty"`    // folder

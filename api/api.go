@@ -70,6 +70,7 @@ func New(cfg Config) http.Handler {
 	s.reverts()
 	s.operations()
 	s.backups()
+	s.points()
 	s.databases()
 	s.masks()
 	s.people()

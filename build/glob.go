@@ -2,47 +2,11 @@ package build
 
 import (
 	"io/fs"
-	"path"
 	"path/filepath"
 	"slices"
-	"strings"
+
+	"github.com/bosman-cd/bosman"
 )
-
-// matchGlob says whether the slash-separated name matches pattern: * and ?
-// within one folder, ** for any number of folders; a pattern that names a
-// folder matches everything below it.
-func matchGlob(pattern, name string) bool {
-	pattern = path.Clean(strings.TrimPrefix(pattern, "./"))
-	if pattern == "." {
-		return true
-	}
-	return matchParts(strings.Split(pattern, "/"), strings.Split(name, "/"))
-}
-
-func matchParts(pattern, name []string) bool {
-	for len(pattern) > 0 {
-		if pattern[0] == "**" {
-			rest := slices.IndexFunc(pattern, func(p string) bool { return p != "**" })
-			if rest < 0 {
-				return true
-			}
-			for i := range name {
-				if matchParts(pattern[rest:], name[i:]) {
-					return true
-				}
-			}
-			return false
-		}
-		if len(name) == 0 {
-			return false
-		}
-		if ok, err := path.Match(pattern[0], name[0]); err != nil || !ok {
-			return false
-		}
-		pattern, name = pattern[1:], name[1:]
-	}
-	return true // all of it, or a folder above name
-}
 
 // globFiles gives the regular files and links below dir that match one of the
 // patterns, sorted, slash-separated, relative to dir. Links are not followed.
@@ -60,7 +24,7 @@ func globFiles(dir string, patterns []string) ([]string, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		if slices.ContainsFunc(patterns, func(g string) bool { return matchGlob(g, rel) }) {
+		if slices.ContainsFunc(patterns, func(g string) bool { return bosman.MatchGlob(g, rel) }) {
 			found = append(found, rel)
 		}
 		return nil

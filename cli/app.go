@@ -39,21 +39,34 @@ func (c *appListCmd) Run(e *env) error {
 
 type appAddCmd struct {
 	Name     string `arg:"" help:"Lower-case letters, digits and dashes."`
-	From     string `placeholder:"DIR" help:"Push main of the repository in this folder at once."`
+	From     string `placeholder:"DIR|URL" help:"Begin with main and the tags of this repository: a folder, https://, ssh:// or git@host:path."`
 	SetupGit bool   `help:"Let git on this machine ask Bosman for a password by itself."`
 }
 
 // Help gives examples.
 func (appAddCmd) Help() string {
-	return `The app gets an empty repository, staging and live. Push to it as it says.
+	return `The app gets a repository, staging and live. With --from it begins with main and
+the tags of a repository that exists, and main is built as if it had been
+pushed; without, push to it as it says. A repository elsewhere is fetched by
+this machine's git, with your keys and credential helpers; nothing is asked.
 
 Examples:
   bosman app add rms
-  bosman app add rms --from . --setup-git`
+  bosman app add rms --from . --setup-git
+  bosman app add rms --from https://example.org/team/rms.git
+  bosman app add rms --from git@example.org:team/rms.git`
 }
 
 // Run adds an app.
 func (c *appAddCmd) Run(e *env) error {
+	var from *origin
+	if c.From != "" {
+		var err error
+		if from, err = e.openOrigin(c.From); err != nil {
+			return err
+		}
+		defer from.close()
+	}
 	app, err := e.server().AddApp(e.ctx, c.Name)
 	if err != nil {
 		return err
@@ -75,10 +88,10 @@ func (c *appAddCmd) Run(e *env) error {
 			text = fmt.Sprintf("added %s with staging and live", app.Name)
 		}
 		return e.say("%s", text)
-	}); err != nil || c.From == "" {
+	}); err != nil || from == nil {
 		return err
 	}
-	return e.pushFrom(c.From, base, remote, app.MainBranch)
+	return e.pushFrom(from, app.Name, base, remote)
 }
 
 type appRemoveCmd struct {

@@ -15,6 +15,8 @@ type backupCmd struct {
 	Remove  backupRemoveCmd  `cmd:"" help:"Remove a backup that nothing needs."`
 	Import  backupImportCmd  `cmd:"" help:"Take up backups that lie in a target and are not known."`
 	Health  backupHealthCmd  `cmd:"" help:"Say whether the backups can be relied on."`
+	Points  backupPointsCmd  `cmd:"" help:"List the moments that the database can be recovered at."`
+	Recover backupRecoverCmd `cmd:"" name:"recover-to" help:"Bring the database as it was at a moment beside the present one."`
 }
 
 // Help gives examples.

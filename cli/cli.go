@@ -40,6 +40,7 @@ type ServeOptions struct {
 	Workers        int      `default:"2" help:"How many builds run at a time."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Proxies that may say who the client is."`
 	BackupTarget   string   `placeholder:"TARGET" env:"BOSMAN_BACKUP_TARGET" help:"Where backups go: a folder or s3://BUCKET/PREFIX, with the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; DATA/backups when left out."`
+	PointInTime    int      `placeholder:"DAYS" env:"BOSMAN_POINT_IN_TIME" help:"Keep every moment of the last so many days of staging's and live's PostgreSQL databases reachable; 0 for none."`
 	PostgresBin    string   `placeholder:"DIR" help:"Server programs of the PostgreSQL that a new server for copies is made with, /usr/lib/postgresql/18/bin say; Debian's newest when left out."`
 	PostgresClient string   `placeholder:"DIR" help:"Where pg_dump and pg_restore are; those that fit best when left out."`
 	CopyQuota      string   `placeholder:"SIZE" help:"What the copies of an app may take, 50GB say; as much as the disk allows when left out."`

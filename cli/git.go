@@ -66,24 +66,6 @@ func (e *env) setupGit(base string) error {
 	return nil
 }
 
-// pushFrom pushes main of a repository on this machine.
-func (e *env) pushFrom(dir, base, remote, main string) error {
-	helper, err := e.helper()
-	if err != nil {
-		return err
-	}
-	args := []string{"-C", dir}
-	if e.global.Remote == "" && e.getenv("BOSMAN_URL") == "" {
-		args = append(args, "-c", "credential."+base+".helper="+helper)
-	}
-	cmd := exec.CommandContext(e.ctx, "git", append(args, "push", remote, "HEAD:refs/heads/"+main)...)
-	cmd.Stdout, cmd.Stderr = e.stderr, e.stderr
-	if err := cmd.Run(); err != nil {
-		return bosman.Failed("the push did not succeed").WithKept("the app was added").WithNext("git -C " + dir + " push " + remote + " HEAD:" + main).Because(err)
-	}
-	return nil
-}
-
 type gitCredentialCmd struct {
 	Action string `arg:"" enum:"get,store,erase" help:"What git asks: get, store or erase."`
 }

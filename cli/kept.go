@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -45,6 +46,9 @@ func (c *keptListCmd) Run(e *env) error {
 			if k.Operation != 0 {
 				id, what, when = "-", "way back of "+opRef(k.Operation), "-"
 			}
+			if !k.AsOf.IsZero() {
+				what, when = "recovered", "as of "+k.AsOf.Local().Format("2006-01-02 15:04:05")
+			}
 			files := "-"
 			if k.Files != "" {
 				files = filepath.Base(k.Files)
@@ -86,6 +90,9 @@ func (c *keptOne) confirm(e *env, app, loss string) error {
 	k, err := c.find(e, app)
 	if err != nil {
 		return err
+	}
+	if !k.AsOf.IsZero() {
+		k.At, loss = k.AsOf, strings.NewReplacer("database and files", "database", "they were until", "it was at", "was replaced", "was recovered as of").Replace(loss)
 	}
 	return e.confirm(fmt.Sprintf(loss, c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes)), "yes", "--yes")
 }

@@ -68,6 +68,11 @@ func (c *logCmd) build(e *env, app string, n int, o client.LogOptions) error {
 		return err
 	}
 	if !e.global.JSON {
+		if !b.PrunedAt.IsZero() {
+			if err := e.say("its log and reports were removed %s", e.ago(b.PrunedAt)); err != nil {
+				return err
+			}
+		}
 		if err := e.say("%s", buildLine(b)); err != nil {
 			return err
 		}

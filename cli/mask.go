@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
+
 	"github.com/bosman-cd/bosman"
 )
 
@@ -18,8 +22,8 @@ type maskCheckCmd struct {
 
 // Help gives examples.
 func (maskCheckCmd) Help() string {
-	return `Looks at the columns of an instance's database as it is now: what the masks of
-bosman.yaml replace in copies, what follows over foreign keys, and what looks
+	return `Looks at the columns of an instance's databases as they are now: what the masks
+of bosman.yaml replace in copies, what follows over foreign keys, and what looks
 personal by its name and would stay. It fails while something would stay.
 
 Examples:
@@ -51,14 +55,29 @@ func (c *maskCheckCmd) Run(e *env) error {
 	}); err != nil {
 		return err
 	}
+	return unmasked(all)
+}
+
+// unmasked is the error for what no copy may be made of; nil if all is well.
+func unmasked(all []bosman.MaskReport) error {
+	var wrong []string
+	next := ""
 	for _, r := range all {
-		if r.Error != "" {
-			return bosman.Invalid("%s", r.Error).WithNext("mend database: mask: in bosman.yaml")
+		of, key := r.Instance, "database: mask:"
+		if r.Database != "" {
+			of, key = r.Instance+"'s database "+r.Database, "databases: "+r.Database+": mask:"
 		}
-		if len(r.Left) > 0 && !r.Off {
-			return bosman.Invalid("%d columns look personal and would stay unmasked, so no copy is made of %s", len(r.Left), r.Instance).
-				WithNext("add the lines above to bosman.yaml, or write keep for what may stay")
+		switch {
+		case r.Error != "":
+			wrong = append(wrong, r.Error)
+			next = cmp.Or(next, "mend "+key+" in bosman.yaml")
+		case len(r.Left) > 0 && !r.Off:
+			wrong = append(wrong, fmt.Sprintf("%d columns look personal and would stay unmasked, so no copy is made of %s", len(r.Left), of))
+			next = cmp.Or(next, "add the lines above to bosman.yaml under "+key+" or write keep for what may stay")
 		}
+	}
+	if len(wrong) > 0 {
+		return bosman.Invalid("%s", strings.Join(wrong, "; ")).WithNext(next)
 	}
 	return nil
 }
@@ -70,7 +89,11 @@ func (e *env) masks(r bosman.MaskReport) error {
 		}
 	}
 	if r.Off {
-		if err := e.say("bosman.yaml asks for no masks: copies of %s hold what it holds", r.Instance); err != nil {
+		text := "bosman.yaml asks for no masks: copies of %s hold what it holds"
+		if r.Database != "" {
+			text = "bosman.yaml asks for no masks here: copies of this database of %s hold what it holds"
+		}
+		if err := e.say(text, r.Instance); err != nil {
 			return err
 		}
 	}

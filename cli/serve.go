@@ -15,7 +15,8 @@ Examples:
   bosman serve
   bosman serve --data /srv/bosman --base-domain example.org
   bosman serve --listen 127.0.0.1:9000 --workers 4
-  bosman serve --backup-target s3://backups/bosman`
+  bosman serve --backup-target s3://backups/bosman
+  bosman serve --backup-target s3://backups/bosman --point-in-time 7`
 }
 
 // Run serves.

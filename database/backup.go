@@ -279,7 +279,7 @@ func (k *Keeper) restoreInto(ctx context.Context, at Place, m Manifest, engine E
 	if db, err = engine.Restore(ctx, dir, name); err != nil {
 		return db, err
 	}
-	if err := compare(ctx, engine, db, at.Name, *m.Database); err != nil {
+	if err := Compare(ctx, engine, db, at.Name, *m.Database); err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return bosman.Database{}, errors.Join(err, engine.Drop(end, db))
@@ -287,8 +287,8 @@ func (k *Keeper) restoreInto(ctx context.Context, at Place, m Manifest, engine E
 	return db, nil
 }
 
-// compare says whether db holds what the backup in dir is said to hold.
-func compare(ctx context.Context, engine Engine, db bosman.Database, dir string, want BackupInfo) error {
+// Compare says whether db holds what the backup in dir is said to hold.
+func Compare(ctx context.Context, engine Engine, db bosman.Database, dir string, want BackupInfo) error {
 	got, err := engine.Inspect(ctx, db)
 	if err != nil {
 		return err

@@ -158,6 +158,7 @@ const (
 	TagNext   = "next"   // built to take the place
 	TagMaking = "making" // not finished; removed by Recover
 	TagKept   = "kept"   // replaced; with a time
+	TagBack   = "back"   // recovered from the log, and never was in the place; with a time
 	TagGolden = "golden" // a golden copy; with a time
 	TagPool   = "pool"   // a copy made in advance; with a time
 	TagVerify = "verify" // a backup on trial; removed by Recover
@@ -169,6 +170,17 @@ func Beside(name, tag string) string { return name + "__" + tag }
 
 // KeptName names the database that was replaced at t.
 func KeptName(name string, t time.Time) string { return Beside(Base(name), TagKept+"_"+Stamp(t)) }
+
+// RecoveredName names the database that was recovered at t to stand beside that
+// of an instance, as if it had been replaced.
+func RecoveredName(name string, t time.Time) string { return Beside(Base(name), TagBack+"_"+Stamp(t)) }
+
+// RecoveredAt gives the time in such a name; zero for others.
+func RecoveredAt(name string) time.Time {
+	_, stamp, _ := strings.Cut(name, "__"+TagBack+"_")
+	t, _ := ParseStamp(stamp) // zero
+	return t
+}
 
 // Stamp writes a time so that it can be part of a name, in UTC.
 func Stamp(t time.Time) string {

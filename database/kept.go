@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// KeptData is what a restore or a fresh copy replaced.
+// KeptData is what a restore or a fresh copy replaced, or what was recovered
+// from the log.
 type KeptData struct {
 	At       time.Time
 	Snapshot Snapshot
-	Bytes    int64 // of the database
+	Bytes    int64     // of the database
+	AsOf     time.Time // of what was recovered: the moment it holds; zero for what was replaced
 }
 
 func sortKept(byTime map[string]*KeptData) []KeptData {

@@ -304,7 +304,7 @@ func (k *Keeper) newestKept(ctx context.Context, name string, t time.Time) (Entr
 	all, err := k.Engine.List(ctx)
 	var best Entry
 	for _, e := range all {
-		if Base(e.Name) == name && !e.KeptAt.Before(t.Truncate(time.Millisecond)) && e.KeptAt.After(best.KeptAt) {
+		if Base(e.Name) == name && RecoveredAt(e.Name).IsZero() && !e.KeptAt.Before(t.Truncate(time.Millisecond)) && e.KeptAt.After(best.KeptAt) {
 			best = e
 		}
 	}
@@ -410,7 +410,8 @@ func (k *Keeper) Drop(ctx context.Context, s Snapshot) error {
 	return diskError("remove files", s.Files, os.RemoveAll(s.Files))
 }
 
-// Kept lists what was replaced in the instance name, newest first. files is
+// Kept lists what was replaced in the instance name, and what was recovered
+// from the log to stand beside it, newest first. files is
 // where its files are, "" for none.
 func (k *Keeper) Kept(ctx context.Context, name, files string) ([]KeptData, error) {
 	byTime := map[string]*KeptData{}
@@ -431,6 +432,9 @@ func (k *Keeper) Kept(ctx context.Context, name, files string) ([]KeptData, erro
 			if Base(e.Name) == name && !e.KeptAt.IsZero() {
 				d := at(e.KeptAt)
 				d.Snapshot.Database, d.Bytes = e.Database, e.Bytes
+				if !RecoveredAt(e.Name).IsZero() {
+					d.AsOf = e.Copy.TakenAt
+				}
 			}
 		}
 	}

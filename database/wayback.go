@@ -190,6 +190,9 @@ func (k *Keeper) PrepareKept(ctx context.Context, name string, from, into Snapsh
 			return errors.Join(err, k.erase(name))
 		}
 	}
+	if !RecoveredAt(n.From).IsZero() { // the log holds no files: those that are there stay
+		n.Files = ""
+	}
 	if n.Files != "" && n.FromFiles == "" { // the app had no files then
 		if _, err := CopyTree(ctx, "/nonexistent", nextFiles(n.Files), into.UID); err != nil {
 			return errors.Join(err, k.erase(name))

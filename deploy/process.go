@@ -176,7 +176,7 @@ func (j *job) switched(ctx context.Context, l Launch) error {
 			}
 			i.UpdatedAt, i.UpdatedBy = j.Now().UTC(), j.op.By
 		}
-		i.Release, i.ProcessID, i.Stopped, i.State, i.Note = j.op.Release, l.ID, false, bosman.InstanceRunning, ""
+		i.Release, i.ProcessID, i.Stopped, i.Asleep, i.State, i.Note = j.op.Release, l.ID, false, false, bosman.InstanceRunning, ""
 		if j.op.Plan == bosman.PlanTry {
 			i.Change, i.UpdatedAt, i.UpdatedBy = j.op.Change, j.Now().UTC(), j.op.By
 			if fresh {
@@ -272,11 +272,14 @@ func (j *job) stopOthers(ctx context.Context, keep string) (n int, err error) {
 // closeDown routes the instance to a page that says it is stopped.
 func (j *job) closeDown(ctx context.Context) error {
 	why := "stopped by " + j.op.By
+	if j.i.Asleep = j.op.Auto; j.i.Asleep {
+		why = "asleep: " + j.op.Why
+	}
 	if err := j.Routes.Close(ctx, j.i, j.fence, why); err != nil {
 		return err
 	}
 	return j.Records.UpdateInstance(ctx, j.op, func(i *bosman.Instance) {
-		i.Stopped, i.State, i.Note = true, bosman.InstanceStopped, why
+		i.Stopped, i.Asleep, i.State, i.Note = true, j.op.Auto, bosman.InstanceStopped, why
 	})
 }
 

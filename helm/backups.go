@@ -57,6 +57,7 @@ func (h *Helm) BackupHealth(ctx context.Context, a bosman.Actor, app string) ([]
 			return nil, err
 		}
 		if kept {
+			h.addTimeline(i, &b)
 			out = append(out, b)
 		}
 	}
@@ -357,6 +358,7 @@ func (h *Helm) backupMessage(ctx context.Context, m notify.Message, e bosman.Eve
 		return m, false, ignoreMissing(err)
 	}
 	b, _, err := h.backupHealth(ctx, i)
+	h.addTimeline(i, &b)
 	if err != nil || b.Trouble == "" {
 		return m, false, err
 	}

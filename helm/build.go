@@ -21,13 +21,16 @@ func (h *Helm) Build(ctx context.Context, a bosman.Actor, app, branch string) (b
 		return bosman.Build{}, err
 	}
 	if branch == noun.MainBranch {
-		return h.queueMain(ctx, a, noun, "asked for")
+		return h.queueCommit(ctx, a, noun, noun.MainBranch, "asked for", true)
 	}
 	c, err := h.FindChange(ctx, a, app, branch)
+	if b, own, ferr := h.buildFollowed(ctx, a, noun, branch, err); own || ferr != nil {
+		return b, ferr
+	}
 	if err != nil {
 		return bosman.Build{}, err
 	}
-	return h.queueBuild(ctx, a, c, "asked for")
+	return h.queueBuild(ctx, a, c, "asked for", true)
 }
 
 // Retry queues the same build again: of main or of the change's present merge
@@ -111,8 +114,9 @@ func mergeMessage(c bosman.Change) string {
 }
 
 // queueBuild queues a build of the change's merge result with main. With
-// conflicts nothing is built: they are kept on the change, KindConflict.
-func (h *Helm) queueBuild(ctx context.Context, a bosman.Actor, c bosman.Change, why string) (bosman.Build, error) {
+// conflicts nothing is built: they are kept on the change, KindConflict. Where
+// nothing of the app changed it is green at once, unless always.
+func (h *Helm) queueBuild(ctx context.Context, a bosman.Actor, c bosman.Change, why string, always bool) (bosman.Build, error) {
 	app, err := h.Store.App(ctx, c.App)
 	if err != nil {
 		return bosman.Build{}, err
@@ -139,21 +143,12 @@ func (h *Helm) queueBuild(ctx context.Context, a bosman.Actor, c bosman.Change, 
 			WithKept("nothing was built").WithNext("merge main into " + c.Branch + ", solve the conflicts there and push")
 	}
 	b := bosman.Build{App: c.App, Change: c.Number, Branch: c.Branch, Head: c.Head, Base: base, Commit: m.Commit, Tree: m.Tree, Trust: c.Trust}
+	if !always {
+		if err := h.spare(ctx, &b, base); err != nil {
+			return bosman.Build{}, err
+		}
+	}
 	return h.enqueue(ctx, a, b, why, func(s *store.Store) error { return s.SaveChange(ctx, c) })
-}
-
-// queueMain queues a build of main itself.
-func (h *Helm) queueMain(ctx context.Context, a bosman.Actor, app bosman.App, why string) (bosman.Build, error) {
-	repo, err := h.Repos.Open(app.Name)
-	if err != nil {
-		return bosman.Build{}, err
-	}
-	commit, err := repo.Commit(ctx, "refs/heads/"+app.MainBranch)
-	if err != nil {
-		return bosman.Build{}, err
-	}
-	b := bosman.Build{App: app.Name, Branch: app.MainBranch, Head: commit.Hash, Commit: commit.Hash, Tree: commit.Tree, Trust: bosman.TrustTeam}
-	return h.enqueue(ctx, a, b, why, func(*store.Store) error { return nil })
 }
 
 func (h *Helm) enqueue(ctx context.Context, a bosman.Actor, b bosman.Build, why string, also func(*store.Store) error) (bosman.Build, error) {
@@ -162,7 +157,14 @@ func (h *Helm) enqueue(ctx context.Context, a bosman.Actor, b bosman.Build, why 
 		if err != nil {
 			return err
 		}
-		b.Number, b.State, b.By, b.CreatedAt = n, bosman.BuildQueued, a.Person, h.now()
+		b.Number, b.By, b.CreatedAt = n, a.Person, h.now()
+		what, kind := "queued %s of %s", bosman.EventBuildQueued
+		if b.State == bosman.BuildGreen {
+			b.StartedAt, b.EndedAt = b.CreatedAt, b.CreatedAt
+			what, kind, why = "did not build %s of %s", bosman.EventBuildEnded, b.Reason
+		} else {
+			b.State = bosman.BuildQueued
+		}
 		if err := also(s); err != nil {
 			return err
 		}
@@ -172,8 +174,7 @@ func (h *Helm) enqueue(ctx context.Context, a bosman.Actor, b bosman.Build, why 
 		if err := h.oweStatus(ctx, s, b); err != nil {
 			return err
 		}
-		return h.note(ctx, s, a, bosman.Activity{App: b.App, What: fmt.Sprintf("queued %s of %s", buildRef(n), b.Branch), Subject: buildRef(n), Why: why},
-			event(bosman.EventBuildQueued, buildRef(n)))
+		return h.note(ctx, s, a, bosman.Activity{App: b.App, What: fmt.Sprintf(what, buildRef(n), b.Branch), Subject: buildRef(n), Why: why}, event(kind, buildRef(n)))
 	})
 	if err == nil {
 		h.Builder.Wake()

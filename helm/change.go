@@ -117,7 +117,7 @@ func (h *Helm) merge(ctx context.Context, a bosman.Actor, c bosman.Change) (Merg
 	}
 	if err != nil || b.Head != c.Head || b.Base != main || b.State == bosman.BuildCancelled || b.State == bosman.BuildError {
 		// What was tested is not what main would get.
-		if b, err = h.queueBuild(ctx, a, c, "to merge"); err != nil {
+		if b, err = h.queueBuild(ctx, a, c, "to merge", false); err != nil {
 			return out, err
 		}
 	}
@@ -152,6 +152,9 @@ func (h *Helm) merge(ctx context.Context, a bosman.Actor, c bosman.Change) (Merg
 	}
 	out.Commit, out.Release = b.Commit, b.Release
 	out.Note = fmt.Sprintf("main is now %s; staging follows with %s", bosman.Short(b.Commit), releaseRef(b.Release))
+	if b.Unconcerned() {
+		out.Note = fmt.Sprintf("main is now %s; %s", bosman.Short(b.Commit), b.Reason)
+	}
 	return out, h.mainMoved(ctx, a, app, main, b.Commit, c.Number)
 }
 

@@ -173,6 +173,9 @@ func (h *Helm) oweStatus(ctx context.Context, s *store.Store, b bosman.Build) er
 		if passed, _, _ := b.Report.Count(); passed > 0 {
 			st.Description = fmt.Sprintf("%d tests passed", passed)
 		}
+		if b.Unconcerned() {
+			st.Description = b.Reason
+		}
 	case bosman.BuildRed:
 		st.State, st.Description = forge.Failure, b.Reason
 	case bosman.BuildError, bosman.BuildCancelled:

@@ -75,7 +75,8 @@ type Config struct {
 	KeptData   KeptData // may be nil: then nobody counts what is written
 	Custody    Custody
 	Vaults     Vaults
-	Masks      Masks // may be nil: then nobody is told of masks
+	Masks      Masks    // may be nil: then nobody is told of masks
+	Timeline   Timeline // may be nil: then nothing is recovered at a moment
 	Log        *slog.Logger
 	Now        func() time.Time
 }
@@ -94,6 +95,7 @@ type Helm struct {
 	policies policies
 	settling sync.Mutex // one look at a time at what main needs: pushes and reactions both look
 	sending  sync.Mutex // likewise at what staging needs
+	previews sync.Mutex // likewise at what previews there should be
 }
 
 // New makes a Helm. Run starts its reactions.

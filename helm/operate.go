@@ -157,6 +157,20 @@ func (h *Helm) nextRelease(ctx context.Context, i bosman.Instance) (int, error) 
 		}
 		return from.Release, nil
 	}
+	app, err := h.Store.App(ctx, i.App)
+	if err != nil {
+		return 0, err
+	}
+	f, err := h.followed(ctx, app)
+	if err != nil {
+		return 0, err
+	}
+	if i.Kind == bosman.KindStaging && f.head != "" {
+		r, err := h.releaseOf(ctx, app, f)
+		if err != nil || r.Number != 0 && r.Tests == bosman.TestsGreen && r.Bad == "" {
+			return r.Number, err
+		}
+	}
 	all, err := h.Store.Releases(ctx, i.App, 0)
 	if err != nil {
 		return 0, err
@@ -303,7 +317,7 @@ func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bo
 // supersede marks automatic operations of the same instance that have not
 // begun: the newest wins.
 func (h *Helm) supersede(ctx context.Context, s *store.Store, op bosman.Operation) ([]bosman.Operation, error) {
-	if !op.Auto || op.Plan != bosman.PlanDeploy {
+	if !op.Auto || op.Plan != bosman.PlanDeploy && op.Plan != bosman.PlanTry {
 		return nil, nil
 	}
 	all, err := s.UnfinishedOperations(ctx)

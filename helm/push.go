@@ -67,6 +67,9 @@ func (h *Helm) Received(ctx context.Context, p source.Push, progress io.Writer) 
 				return err
 			}
 			say(progress, "main is now %s", bosman.Short(u.New))
+			if f, err := h.followed(ctx, app); err == nil && f.head == "" {
+				say(progress, "! staging follows %s, which is not there yet: push it, or change follow: in %s", f.branch, bosman.ManifestFile)
+			}
 			if b.Number != 0 {
 				follow = append(follow, b)
 			}
@@ -77,6 +80,9 @@ func (h *Helm) Received(ctx context.Context, p source.Push, progress io.Writer) 
 			return err
 		}
 		h.sayChange(progress, c, b)
+		if err := h.settleFollowed(ctx, p.App); err != nil {
+			return err
+		}
 		if b.Number != 0 && !b.State.Final() {
 			follow = append(follow, b)
 		}
@@ -115,6 +121,8 @@ func (h *Helm) sayChange(w io.Writer, c bosman.Change, b bosman.Build) {
 			say(w, "    %s", f)
 		}
 		say(w, "merge main into %s, solve the conflicts there and push again", c.Branch)
+	case b.Unconcerned():
+		say(w, "%s (%s): %s", changeRef(c.Number), c.Branch, b.Reason)
 	case b.State.Final():
 		say(w, "%s (%s): this merge result was built before as %s: %s", changeRef(c.Number), c.Branch, buildRef(b.Number), b.State)
 	default:
@@ -213,7 +221,7 @@ func (h *Helm) Propose(ctx context.Context, a bosman.Actor, p Proposal) (bosman.
 	if err := h.cancelBuilds(ctx, c.App, c.Number, 0, "a newer push of "+c.Branch); err != nil {
 		return c, bosman.Build{}, err
 	}
-	b, err := h.queueBuild(ctx, a, c, "pushed")
+	b, err := h.queueBuild(ctx, a, c, "pushed", false)
 	if bosman.KindOf(err) == bosman.KindConflict {
 		err = nil // the change says that it conflicts
 	}

@@ -31,7 +31,10 @@ func (h *Helm) reaction(ctx context.Context, e bosman.Event) error {
 		if _, err := h.settleMain(ctx, e.App); err != nil {
 			return err
 		}
-		return h.mainMovedUnder(ctx, e.App)
+		if err := h.mainMovedUnder(ctx, e.App); err != nil {
+			return err
+		}
+		return h.settleFollowed(ctx, e.App)
 	case bosman.EventBuildEnded:
 		return h.buildEnded(ctx, e.App, number(e.Subject))
 	case bosman.EventReleaseSealed:
@@ -87,7 +90,11 @@ func (h *Helm) settleMain(ctx context.Context, name string) (bosman.Build, error
 	} else if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
 		return bosman.Build{}, err
 	}
-	return h.queueMain(ctx, bosman.System(), app, "main moved")
+	b, err := h.queueCommit(ctx, bosman.System(), app, app.MainBranch, "main moved", false)
+	if err == nil && b.State == bosman.BuildGreen {
+		err = h.followMain(ctx, name)
+	}
+	return b, err
 }
 
 // mainMovedUnder looks at the open changes after main moved: which conflict
@@ -130,52 +137,12 @@ func (h *Helm) mainMovedUnder(ctx context.Context, app string) error {
 			}
 		}
 		if len(m.Conflicts) == 0 && (c.MergeWanted != "" || last != nil && last.Verdict == bosman.Accepted) {
-			if _, err := h.queueBuild(ctx, bosman.System(), c, "main moved"); err != nil {
+			if _, err := h.queueBuild(ctx, bosman.System(), c, "main moved", false); err != nil {
 				return err
 			}
 		}
 	}
 	return h.findHazards(ctx, app)
-}
-
-// followMain sends main's release to every instance that follows main, unless
-// it runs there or is on its way.
-func (h *Helm) followMain(ctx context.Context, name string) error {
-	h.sending.Lock()
-	defer h.sending.Unlock()
-	r, err := h.mains(ctx, name)
-	if bosman.KindOf(err) == bosman.KindNotFound {
-		return nil
-	}
-	if err != nil || r.Tests != bosman.TestsGreen {
-		return err
-	}
-	instances, err := h.Store.Instances(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, i := range instances {
-		if i.Kind != bosman.KindStaging {
-			continue
-		}
-		sent, err := h.lastSent(ctx, i)
-		if err != nil {
-			return err
-		}
-		if sent == r.Number {
-			continue // it came, is on its way, or failed; what people did since is theirs
-		}
-		if r.Bad != "" {
-			if err := h.hold(ctx, i, r); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := h.ask(ctx, bosman.System(), bosman.Operation{App: name, Instance: i.Name, Plan: bosman.PlanDeploy, Release: r.Number, From: i.Release, Auto: true, Why: i.Name + " follows main"}); err != nil {
-			return fmt.Errorf("send %s to %s: %w", releaseRef(r.Number), i.Name, err)
-		}
-	}
-	return nil
 }
 
 // lastSent is the release of the newest deployment to an instance that was
@@ -202,8 +169,8 @@ func (h *Helm) buildEnded(ctx context.Context, app string, n int) error {
 	if err := h.oweStatus(ctx, h.Store, b); err != nil {
 		return err
 	}
-	if b.Change == 0 {
-		return h.followMain(ctx, app)
+	if err := h.followMain(ctx, app); err != nil || b.Change == 0 {
+		return err
 	}
 	c, err := h.Store.Change(ctx, app, b.Change)
 	if err != nil {
@@ -287,6 +254,9 @@ func (h *Helm) reconcileRefs(ctx context.Context, app bosman.App) error {
 		if _, _, err := h.Propose(ctx, bosman.System(), Proposal{App: app.Name, Branch: branch, Head: head, Trust: bosman.TrustTeam}); err != nil {
 			h.Log.Warn("a branch could not be taken up", "app", app.Name, "branch", branch, "err", err)
 		}
+	}
+	if err := h.settleFollowed(ctx, app.Name); err != nil {
+		h.Log.Warn("the branch that staging follows could not be taken up", "app", app.Name, "err", err)
 	}
 	for branch, c := range seen {
 		if _, there := heads[branch]; !there && c.State == bosman.ChangeOpen {

@@ -266,3 +266,19 @@ func wantKind(t *testing.T, what string, err error, kind bosman.ErrorKind, words
 		}
 	}
 }
+
+func (r *rig) mkdir(name string) {
+	r.t.Helper()
+	if err := os.MkdirAll(filepath.Join(r.work, name), 0o700); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) repoDir() string {
+	r.t.Helper()
+	repo, err := r.Repos.Open("rms")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return repo.Dir()
+}

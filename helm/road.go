@@ -95,6 +95,9 @@ func (h *Helm) changeRoad(ctx context.Context, v ChangeView, instances []bosman.
 	road := bosman.Road{testsStation(v), {Name: "testing", State: bosman.StationWaiting}, acceptedStation(v), {Name: "merged", State: bosman.StationWaiting}}
 	var who []string
 	for _, i := range v.On {
+		if isPreview(i) {
+			continue // nobody looks at it yet
+		}
 		who = append(who, strings.TrimPrefix(i.Name, "testing-"))
 		road[1].At, road[1].Path = i.UpdatedAt, "/"+v.App+"/instances/"+i.Name
 		road[1].State = bosman.StationGood
@@ -123,6 +126,10 @@ func (h *Helm) changeRoad(ctx context.Context, v ChangeView, instances []bosman.
 		st := bosman.Station{Name: name, State: bosman.StationWaiting}
 		for _, i := range instances {
 			if i.Name != name || v.State != bosman.ChangeMerged {
+				continue
+			}
+			if v.Build != nil && v.Build.Unconcerned() { // no release has it to bring
+				st.State, st.Note = bosman.StationSkipped, v.Build.Reason
 				continue
 			}
 			var err error
@@ -154,6 +161,9 @@ func testsStation(v ChangeView) bosman.Station {
 		st.State = bosman.StationGood
 		if passed, _, _ := b.Report.Count(); passed > 0 {
 			st.Note = fmt.Sprintf("%d passed", passed)
+		}
+		if b.Unconcerned() {
+			st.Note = b.Reason
 		}
 	case bosman.BuildRed, bosman.BuildError:
 		st.State = bosman.StationFailed

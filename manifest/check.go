@@ -52,7 +52,7 @@ func (d *decoder) check(m *bosman.Manifest) {
 		d.inside("root", m.Root, "a folder")
 	}
 	for i, p := range m.Paths {
-		d.glob(fmt.Sprintf("paths[%d]", i), p)
+		d.glob(fmt.Sprintf("paths[%d]", i), strings.TrimPrefix(p, "!"))
 	}
 	d.env("env", m.Env)
 	d.checkSteps("build", m.Build)
@@ -241,7 +241,11 @@ func (d *decoder) glob(key, g string) {
 			return
 		}
 	}
-	if !d.inside(key, strings.TrimPrefix(g, "!"), "a glob") {
+	if !d.inside(key, g, "a glob") {
+		return
+	}
+	if strings.HasPrefix(g, "!") {
+		d.key(key, "a glob that begins with ! means nothing here; only paths takes files out with it")
 		return
 	}
 	if _, err := path.Match(g, ""); err != nil {
@@ -269,12 +273,13 @@ func (d *decoder) checkPolicy(key string, kind bosman.InstanceKind, p *bosman.Po
 	}
 	only("copy", p.Copy != "", bosman.KindTesting, bosman.KindPreview)
 	only("follow", p.Follow != "", bosman.KindStaging)
-	only("max", p.Max != 0, bosman.KindPreview, bosman.KindTesting)
-	only("idle", p.Idle != "", bosman.KindPreview, bosman.KindTesting)
+	only("max", p.Max != 0, bosman.KindPreview)
+	only("idle", p.Idle != "", bosman.KindPreview)
 	only("pool", p.Pool != 0, bosman.KindPreview, bosman.KindTesting)
 	only("deploy", p.Deploy != bosman.DeployPolicy{}, bosman.KindLive)
 	only("watch", p.Watch != bosman.WatchPolicy{}, bosman.KindLive, bosman.KindStaging)
-	only("seed", p.Seed != "", bosman.KindTesting, bosman.KindPreview, bosman.KindStaging)
+	only("seed", p.Seed != "", bosman.KindStaging) // testing and preview begin on a copy
+	only("domains", len(p.Domains) > 0, bosman.KindLive, bosman.KindStaging)
 	d.instanceName(key+".copy", p.Copy)
 	d.instanceName(key+".deploy.after", p.Deploy.After)
 	if p.Deploy.After == string(bosman.KindLive) {

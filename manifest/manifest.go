@@ -132,7 +132,7 @@ func fillPolicies(m *bosman.Manifest) {
 			m.Instances[string(k)] = &bosman.Policy{}
 		}
 	}
-	if p := m.Instances[string(bosman.KindTesting)]; p.Copy == "" && p.Seed == "" {
+	if p := m.Instances[string(bosman.KindTesting)]; p.Copy == "" {
 		p.Copy = string(bosman.KindStaging)
 	}
 	if p := m.Instances[string(bosman.KindPreview)]; p != nil {

@@ -91,7 +91,7 @@ func (a *addresses) portOf(number int) int { return a.ports + number - 1 }
 // pages may be sent from.
 func (a *addresses) names(i bosman.Instance, domains []string) (hosts, origins []string) {
 	hosts = append(hosts, a.instanceHost(i.App, i.Name))
-	if i.Kind == bosman.KindLive {
+	if i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging {
 		hosts = append(hosts, domains...)
 	}
 	for _, h := range hosts {

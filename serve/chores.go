@@ -158,8 +158,8 @@ const (
 	pruneEvery   = time.Hour
 )
 
-// prune takes away old releases, step results and surplus backups, now and
-// then.
+// prune takes away old releases, step results, logs and reports of builds and
+// surplus backups, now and then.
 func (s *server) prune(ctx context.Context) error {
 	t := time.NewTicker(pruneEvery)
 	defer t.Stop()
@@ -177,6 +177,9 @@ func (s *server) prune(ctx context.Context) error {
 			if err := s.pruneApp(ctx, app.Name); err != nil && ctx.Err() == nil {
 				s.log.Warn("old files were not all removed", "app", app.Name, "err", err)
 			}
+		}
+		if err := s.sweepWork(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("old workspaces were not all removed", "err", err)
 		}
 	}
 }
@@ -201,6 +204,9 @@ func (s *server) pruneApp(ctx context.Context, app string) error {
 		}
 	}
 	if _, err := build.PruneCache(s.path("cache"), app, time.Now().Add(-keepCache)); err != nil {
+		return err
+	}
+	if err := s.pruneBuilds(ctx, app, needed, time.Now()); err != nil {
 		return err
 	}
 	if err := s.pruneKeptCopies(ctx, app); err != nil {

@@ -40,6 +40,8 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	c := &postgres.Cluster{Name: name, Profile: profile, Dir: d.clusterDir(name), ClientDir: d.postgresClient, Log: d.log}
 	if name == scratchCluster {
 		c.BinDir = d.binFor(c)
+	} else if d.keepLog {
+		c.Spool = filepath.Join(c.Dir, "wal")
 	}
 	e, err := c.Ensure(ctx)
 	if err != nil {
@@ -228,7 +230,9 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 	default:
 		return nil, bosman.Invalid("database: %q is not a kind that Bosman runs", engine).WithNext("take postgres, sqlite, mariadb or none")
 	}
-	d.equip(i.App, k)
+	if !durable {
+		d.equip(i.App, k)
+	}
 	d.keepers[key] = k
 	return k, nil
 }

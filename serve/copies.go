@@ -7,6 +7,7 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mariadb"
 	"github.com/bosman-cd/bosman/database/postgres"
 )
 
@@ -211,28 +212,37 @@ func (d *databases) sharesBlocks() bool {
 // dropCopies takes away an app's golden copies and those made in advance.
 func (d *databases) dropCopies(ctx context.Context, app string) error {
 	d.mu.Lock()
-	scratch := d.clusters[scratchCluster]
+	scratch, mariaDB := d.clusters[scratchCluster], d.mariaDBs[scratchCluster]
 	d.mu.Unlock()
-	if scratch == nil {
-		return nil
+	var all []database.Engine
+	if scratch != nil {
+		one, err := postgres.NewEngine(app, scratch)
+		if err != nil {
+			return err
+		}
+		further, err := d.further(app)
+		if err != nil {
+			return err
+		}
+		all = append(all, one.With(further...))
 	}
-	one, err := postgres.NewEngine(app, scratch)
-	if err != nil {
-		return err
+	if mariaDB != nil {
+		one, err := mariadb.NewEngine(app, mariaDB)
+		if err != nil {
+			return err
+		}
+		all = append(all, one)
 	}
-	further, err := d.further(app)
-	if err != nil {
-		return err
-	}
-	e := one.With(further...)
-	all, err := e.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, x := range all {
-		if x.Golden || x.Pool {
-			if err := e.Drop(ctx, x.Database); err != nil {
-				return err
+	for _, e := range all {
+		list, err := e.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, x := range list {
+			if x.Golden || x.Pool {
+				if err := e.Drop(ctx, x.Database); err != nil {
+					return err
+				}
 			}
 		}
 	}

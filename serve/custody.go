@@ -64,6 +64,7 @@ func flags(o Options) []string {
 	add("workers", fmt.Sprint(cmp.Or(o.Workers, 2)), "2")
 	add("trusted-proxies", strings.Join(o.TrustedProxies, ","), "")
 	add("backup-target", o.BackupTarget, "")
+	add("point-in-time", fmt.Sprint(o.PointInTime), "0")
 	return out
 }
 
@@ -261,7 +262,7 @@ func (s *server) routeAgain(ctx context.Context, i bosman.Instance) error {
 	if err != nil {
 		return err
 	}
-	if i.Stopped {
+	if i.Stopped { // or asleep
 		return s.routes.Close(ctx, i, fence, i.Note)
 	}
 	return s.routes.Switch(ctx, deploy.Launch{Instance: i, Release: i.Release, ID: i.ProcessID, Part: deploy.PartWeb, Fence: fence})

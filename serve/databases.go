@@ -32,6 +32,7 @@ type databases struct {
 	postgresBin    string // programs of the PostgreSQL that a new cluster for copies is made with; "" is Debian's newest
 	postgresClient string // programs that dump and restore; "" are those that fit best
 	copyQuota      int64  // bytes that the copies of an app may take; 0: no bound
+	keepLog        bool   // the durable cluster's log is kept: see timeline
 	renewals       *renewals
 
 	mu       sync.Mutex

@@ -57,7 +57,9 @@ func Doctor(ctx context.Context, opt Options, out io.Writer) error {
 	_, systemd := os.Stat("/run/systemd/system")
 	all = append(all, finding{systemd == nil, "systemd restarts Bosman" + reason(map[bool]string{false: "", true: "there is none: should serve and a shim both die, nothing restarts a crash"}[systemd != nil]), "start bosman serve from your own supervisor"})
 	all = append(all, dataFolder(opt.Data))
+	all = append(all, takenFinding(ctx, opt.Data)...)
 	all = append(all, custodyFindings(ctx, opt)...)
+	all = append(all, timelineFindings(opt)...)
 	all = append(all, storageFindings(opt)...)
 	all = append(all, adoptedFindings(opt)...)
 	bad := 0

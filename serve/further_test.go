@@ -53,7 +53,7 @@ func TestFurtherDatabase(t *testing.T) {
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
 	w.write("server.py", twoApp)
 	w.write("migrate.py", migrateTwo)
-	m := strings.Replace(tinyManifest, "DATABASE", "postgres\ndatabases: {reports: postgres}", 1)
+	m := strings.Replace(tinyManifest, "DATABASE", "{mask: {note.words: text}}\ndatabases: {reports: postgres}", 1)
 	m = strings.Replace(m, `"echo migrated"`, "/usr/bin/python3 migrate.py", 1)
 	m = strings.Replace(m, `"grep -q hello page.txt"`, `"/usr/bin/python3 migrate.py"`, 1)
 	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
@@ -70,6 +70,7 @@ func TestFurtherDatabase(t *testing.T) {
 	if code, body := w.get("live", "/"); code != http.StatusOK || body != "hello 2 and 2" {
 		t.Fatalf("live: %d %q", code, body)
 	}
+	w.masksOfBoth(admin)
 	back := w.op(w.s.helm.Revert(t.Context(), admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true}))
 	if back.State != bosman.OpDone {
 		w.dump()
@@ -77,5 +78,27 @@ func TestFurtherDatabase(t *testing.T) {
 	}
 	if code, body := w.get("live", "/"); code != http.StatusOK || body != "hello 1 and 1" {
 		t.Errorf("live after the revert: %d %q", code, body)
+	}
+}
+
+// masksOfBoth: what is masked is said of each database, and live's data is not
+// copied while one of them is not.
+func (w *world) masksOfBoth(admin bosman.Actor) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	all, err := w.s.helm.MasksOf(ctx, admin, "tiny", "live")
+	if err != nil || len(all) != 2 || all[0].Database != "" || all[0].Off || len(all[0].Masked) != 1 || all[1].Database != "reports" || !all[1].Off {
+		w.t.Errorf("masks %+v, %v", all, err)
+	}
+	live, err := w.s.store.Instance(ctx, "tiny", "live")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	k, err := w.s.databases.keeper(ctx, bosman.Instance{App: "tiny", Kind: bosman.KindTesting}, "postgres")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.s.databases.maskable(ctx, k, live); bosman.KindOf(err) != bosman.KindForbidden || !strings.Contains(err.Error(), "the database reports") {
+		w.t.Errorf("live's data with one database unmasked: %v", err)
 	}
 }

@@ -2,8 +2,10 @@ package serve
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
@@ -33,7 +35,7 @@ func (m *masks) spec(ctx context.Context, app, name string, release int) (mask.S
 		return mask.Spec{}, err
 	}
 	from, also := named(own, name), named(now, name)
-	s := mask.Spec{Columns: from.Mask, Also: also.Mask, Types: from.MaskTypes, Salt: m.salt(app)}
+	s := mask.Spec{Database: name, Columns: from.Mask, Also: also.Mask, Types: from.MaskTypes, Salt: m.salt(app)}
 	if also.Masked() {
 		s.Types = append(append([]string{}, s.Types...), also.MaskTypes...)
 	}
@@ -73,27 +75,34 @@ func (m *masks) file(app string, release int, name string) (string, error) {
 	return string(b), nil
 }
 
-// masking is what the engine of an app's database asks.
+// masking is what the engine of an app's copies asks. What it copies from a
+// copy was masked when that was made.
 func (m *masks) masking(app, name string, instances func(ctx context.Context, app, instance string) (bosman.Instance, error)) database.Masking {
 	return func(ctx context.Context, instance string, release int) (mask.Spec, error) {
+		i, err := instances(ctx, app, instance)
+		if err != nil {
+			return mask.Spec{}, err
+		}
+		if i.Kind == bosman.KindTesting || i.Kind == bosman.KindPreview {
+			return mask.Spec{}, nil
+		}
 		if release == 0 {
-			i, err := instances(ctx, app, instance)
-			if err != nil {
-				return mask.Spec{}, err
-			}
 			release = i.Release
 		}
 		return m.spec(ctx, app, name, release)
 	}
 }
 
-// equip gives a keeper's engines what must be masked.
+// equip gives the engines of copies what must be masked.
 func (d *databases) equip(app string, k *database.Keeper) {
+	if d.masks == nil {
+		return
+	}
 	for _, e := range []database.Engine{k.Engine, k.Scratch} {
-		if m, ok := e.(database.Masker); ok && d.masks != nil {
+		if m, ok := e.(database.Masker); ok {
 			m.MaskWith(d.masks.masking(app, "", d.records.store.Instance))
 		}
-		if m, ok := e.(*postgres.Many); ok && d.masks != nil {
+		if m, ok := e.(*postgres.Many); ok {
 			for name, one := range m.Further() {
 				one.MaskWith(d.masks.masking(app, name, d.records.store.Instance))
 			}
@@ -101,25 +110,32 @@ func (d *databases) equip(app string, k *database.Keeper) {
 	}
 }
 
-// maskable refuses copies that would have to be masked where that cannot be.
+// maskable refuses copies that would show what must not be shown: live's data
+// unmasked, or masks that cannot be.
 func (d *databases) maskable(ctx context.Context, k *database.Keeper, from bosman.Instance) error {
 	if err := d.lend(ctx, from); err != nil {
 		return err
 	}
-	s, err := d.masks.spec(ctx, from.App, "", from.Release)
-	if err != nil {
-		return err
-	}
-	if s.Empty() {
-		if from.Kind == bosman.KindLive {
-			return bosman.Forbidden("live's data does not leave live unmasked, and bosman.yaml masks nothing").WithKept("no copy was made of this data").
-				WithNext("say with database: {mask: …} what must not be shown, or copy staging: instances: {testing: {copy: staging}} in bosman.yaml on main")
+	var further []string
+	if k != nil {
+		if m, ok := k.Engine.(*postgres.Many); ok {
+			further = slices.Sorted(maps.Keys(m.Further()))
 		}
-		return nil
 	}
-	if _, ok := k.Engine.(database.Masker); !ok {
-		return bosman.Invalid("copies of %s must be masked, which Bosman cannot do with %s yet", from.Name, from.Database.Engine).
-			WithKept("no copy was made of this data").WithNext("take the masks out of bosman.yaml and let staging hold no personal data")
+	for _, name := range append([]string{""}, further...) {
+		s, err := d.masks.spec(ctx, from.App, name, from.Release)
+		if err != nil {
+			return err
+		}
+		if !s.Empty() || from.Kind != bosman.KindLive {
+			continue
+		}
+		if name != "" {
+			return bosman.Forbidden("live's data does not leave live unmasked, and bosman.yaml masks nothing in the database %s", name).WithKept("no copy was made of this data").
+				WithNext("say with databases: {" + name + ": {mask: …}} what must not be shown; a database that the app no longer needs is masked by a file of mask_sql that empties it")
+		}
+		return bosman.Forbidden("live's data does not leave live unmasked, and bosman.yaml masks nothing").WithKept("no copy was made of this data").
+			WithNext("say with database: {mask: …} what must not be shown, or copy staging: instances: {testing: {copy: staging}} in bosman.yaml on main")
 	}
 	return nil
 }
@@ -134,9 +150,8 @@ func (d *databases) shown(from bosman.Instance, m *bosman.Manifest) database.Sna
 	return s
 }
 
-// Masks implements helm.Masks.
+// Masks implements helm.Masks: a report for each database of i, its own first.
 func (d *databases) Masks(ctx context.Context, i bosman.Instance) ([]bosman.MaskReport, error) {
-	r := bosman.MaskReport{Instance: i.Name}
 	if i.Release == 0 || i.Database.Engine == "" {
 		return nil, nil
 	}
@@ -147,9 +162,35 @@ func (d *databases) Masks(ctx context.Context, i bosman.Instance) ([]bosman.Mask
 	if err := d.lend(ctx, i); err != nil {
 		return nil, err
 	}
-	s, err := d.masks.spec(ctx, i.App, "", i.Release)
+	first, err := d.maskReport(ctx, k.Engine, i, "", i.Database)
 	if err != nil {
 		return nil, err
+	}
+	out := []bosman.MaskReport{first}
+	own, err := d.ownFurther(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		m, ok := k.Engine.(*postgres.Many)
+		if !ok {
+			return nil, bosman.Internal("the further databases of %s have no engine for their copies", i.App)
+		}
+		r, err := d.maskReport(ctx, m.Further()[name], i, name, own[name])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// maskReport reports on one database: e is the engine of its copies.
+func (d *databases) maskReport(ctx context.Context, e database.Engine, i bosman.Instance, name string, db bosman.Database) (bosman.MaskReport, error) {
+	r := bosman.MaskReport{Instance: i.Name, Database: name}
+	s, err := d.masks.spec(ctx, i.App, name, i.Release)
+	if err != nil {
+		return r, err
 	}
 	for _, f := range s.SQL {
 		r.SQL = append(r.SQL, f.Name)
@@ -157,13 +198,13 @@ func (d *databases) Masks(ctx context.Context, i bosman.Instance) ([]bosman.Mask
 	if r.Off = s.Empty(); r.Off {
 		s.Types = bosman.MaskTypes // what masks would have to cover
 	}
-	e, ok := k.Engine.(database.Masker)
+	m, ok := e.(database.Masker)
 	if !ok {
-		return nil, bosman.Invalid("copies of %s databases cannot be masked yet", i.Database.Engine)
+		return r, bosman.Internal("copies of %s databases cannot be masked", db.Engine)
 	}
-	plan, err := e.MaskPlan(ctx, i.Database, s)
+	plan, err := m.MaskPlan(ctx, db, s)
 	if err != nil && bosman.KindOf(err) != bosman.KindInvalid {
-		return nil, err
+		return r, err
 	}
 	if err != nil {
 		r.Error = bosman.AsError(err).Message
@@ -177,5 +218,5 @@ func (d *databases) Masks(ctx context.Context, i bosman.Instance) ([]bosman.Mask
 	for _, f := range plan.Left {
 		r.Left = append(r.Left, bosman.MaskLeft{Column: mask.Shown(f.Column), Type: f.Type, Suggest: f.Line()})
 	}
-	return []bosman.MaskReport{r}, nil
+	return r, nil
 }

@@ -82,7 +82,7 @@ func (s *server) rehearse(ctx context.Context) error {
 // brings migrations, or nobody can tell whether it does.
 func (s *server) considerRehearsal(ctx context.Context, app string, build int) error {
 	b, err := s.store.Build(ctx, app, build)
-	if err != nil || b.State != bosman.BuildGreen || b.Change == 0 || b.Release == 0 || b.Trust != bosman.TrustTeam {
+	if err != nil || b.State != bosman.BuildGreen || b.Change == 0 || b.Release == 0 || b.Trust != bosman.TrustTeam || b.Unconcerned() {
 		return err
 	}
 	if _, err := s.store.Rehearsal(ctx, app, b.Release); bosman.KindOf(err) != bosman.KindNotFound {

@@ -118,14 +118,19 @@ func (r *routes) ports(i bosman.Instance) []int {
 	return []int{a.portOf(i.UID - helm.FirstUID)}
 }
 
-// Close routes the instance to a page that says why it is stopped.
+// Close routes the instance to a page that says why it is stopped, or, while it
+// sleeps, to what wakes it.
 func (r *routes) Close(ctx context.Context, i bosman.Instance, fence int, why string) error {
 	policy, err := r.instances.helm.Policy(ctx, i.App, i.Kind)
 	if err != nil {
 		return err
 	}
 	hosts, _ := r.instances.addresses.names(i, policy.Domains)
-	return r.edge.Put(ctx, control.Route{App: i.App, Instance: i.Name, Kind: i.Kind, Hosts: hosts, Ports: r.ports(i), Stopped: why, Release: i.Release, Operation: fence, NoIndex: i.Kind != bosman.KindLive})
+	route := control.Route{App: i.App, Instance: i.Name, Kind: i.Kind, Hosts: hosts, Ports: r.ports(i), Stopped: why, Release: i.Release, Operation: fence, NoIndex: i.Kind != bosman.KindLive}
+	if i.Asleep {
+		route.Upstream, route.Wall = "unix:"+wakeSocket(r.instances.data), true
+	}
+	return r.edge.Put(ctx, route)
 }
 
 // Current tells the route in effect.

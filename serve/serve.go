@@ -45,6 +45,7 @@ type Options struct {
 	BackupTarget   string // where backups go: a folder or s3://bucket/prefix; "" is DATA/backups
 	PostgresBin    string // programs of the PostgreSQL that a new server for copies is made with; "": Debian's newest
 	PostgresClient string // programs that dump and restore; "": those that fit best
+	PointInTime    int    // days of which every moment of the durable databases can be had; 0: none
 	CopyQuota      string // what the copies of an app may take: "50GB"; "": no bound
 	LogLevel       string
 	Program        string // our own program; "" is the running one
@@ -67,6 +68,7 @@ type server struct {
 	databases  *databases
 	vaults     *vaults
 	backups    *backupWork
+	timeline   *timeline
 	custody    *custodian
 	routes     *routes
 	migrations *migrations
@@ -177,7 +179,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	if s.databases.copyQuota, err = parseBytes(s.opt.CopyQuota); err != nil {
 		return err
 	}
-	s.databases.vaults = s.vaults
+	s.databases.vaults, s.databases.keepLog = s.vaults, s.opt.PointInTime > 0
 	s.edge = control.New(s.path("run", "edge.sock"))
 	all := newSets(driver)
 	s.instances = &instances{
@@ -220,6 +222,8 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm.Operator = s.deploy
 	s.backups = newBackupWork(s)
 	s.helm.Vaults = s.backups
+	s.timeline = newTimeline(s)
+	s.helm.Timeline = s.timeline
 	if s.custody, err = s.newCustodian(); err != nil {
 		return err
 	}
@@ -295,6 +299,9 @@ func (s *server) run(ctx context.Context) (err error) {
 	for name, srv := range servers {
 		task(name, srv)
 	}
+	if err := s.listenToWake(ctx, task); err != nil {
+		return err
+	}
 	if err := s.startEdge(ctx); err != nil {
 		return err
 	}
@@ -337,9 +344,12 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("cron", s.runCron)
 	task("rehearsals", s.rehearse)
 	task("pruning", s.prune)
+	task("previews", s.keepPreviews)
 	task("proofs of backups", s.backups.prove)
 	task("schedules of backups", s.backups.schedule)
 	task("state backups", s.keepState)
+	task("point in time", s.timeline.run)
+	task("restore points", s.timeline.follow)
 	if err := s.greet(ctx); err != nil {
 		return err
 	}

@@ -72,6 +72,8 @@ type world struct {
 	s    *server
 	stop func()
 
+	pointInTime int // days
+
 	ended chan error // how serve ended
 	log   io.Writer  // that serve tells everything to; nil for warnings on stderr
 }
@@ -154,7 +156,7 @@ func (w *world) start() {
 	ready, ended := make(chan *server, 1), make(chan error, 1)
 	w.ended = ended
 	testStarted = func(s *server) { ready <- s }
-	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), PointInTime: w.pointInTime, Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
 	if w.log != nil {
 		opt.Stderr, opt.LogLevel = w.log, "debug"
 	}

@@ -300,7 +300,7 @@ func (d keptData) Kept(ctx context.Context, i bosman.Instance) ([]bosman.KeptCop
 	}
 	out := make([]bosman.KeptCopy, 0, len(replaced))
 	for _, r := range replaced {
-		out = append(out, bosman.KeptCopy{App: i.App, Instance: i.Name, ID: database.Stamp(r.At), At: r.At, Database: r.Snapshot.Database.Name, Files: r.Snapshot.Files, Bytes: r.Bytes})
+		out = append(out, bosman.KeptCopy{App: i.App, Instance: i.Name, ID: database.Stamp(r.At), At: r.At, AsOf: r.AsOf, Database: r.Snapshot.Database.Name, Files: r.Snapshot.Files, Bytes: r.Bytes})
 	}
 	ways, err := k.WayBacks(ctx, i.Name, d.files(i))
 	if err != nil {

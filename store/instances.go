@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/bosman-cd/bosman"
 )
@@ -29,6 +30,12 @@ func (s *Store) InstanceByKey(ctx context.Context, key string) (bosman.Instance,
 func (s *Store) Instances(ctx context.Context, app string) ([]bosman.Instance, error) {
 	return many[instanceRow, bosman.Instance](ctx, s.db, cond("(? = '' OR app = ?)", app, app),
 		order("app, CASE kind WHEN 'live' THEN 0 WHEN 'staging' THEN 1 WHEN 'testing' THEN 2 ELSE 3 END, name"))
+}
+
+// MarkUsed notes when an instance was last asked for something.
+func (s *Store) MarkUsed(ctx context.Context, app, name string, at time.Time) error {
+	_, err := s.db.NewRaw("UPDATE instances SET used_at = ? WHERE app = ? AND name = ? AND used_at < ?", at.UTC(), app, name, at.UTC()).Exec(ctx)
+	return err
 }
 
 // RemoveInstance forgets an instance.

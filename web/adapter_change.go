@@ -150,6 +150,9 @@ func (a buildReader) Build(ctx context.Context, who bosman.Actor, app string, n 
 		}
 	}
 	path := a.w.cfg.Logs.Build(app, n)
+	if !b.PrunedAt.IsZero() {
+		path = "" // its log is gone, which the page says
+	}
 	if b.State.Final() && len(b.Steps) > 0 {
 		for _, s := range b.Steps {
 			l, err := stepLog(path, s, world{a.w}.Zone(ctx, app))

@@ -84,7 +84,7 @@ func runServe(ctx context.Context, o cli.ServeOptions, stdout, stderr io.Writer)
 	}
 	return serve.Run(ctx, serve.Options{
 		Data: o.Data, Listen: o.Listen, BaseDomain: o.BaseDomain, URL: o.URL, PortPerInst: o.PortPerInst, Workers: o.Workers,
-		TrustedProxies: o.TrustedProxies, BackupTarget: o.BackupTarget, PostgresBin: o.PostgresBin, PostgresClient: o.PostgresClient, CopyQuota: o.CopyQuota, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
+		TrustedProxies: o.TrustedProxies, BackupTarget: o.BackupTarget, PointInTime: o.PointInTime, PostgresBin: o.PostgresBin, PostgresClient: o.PostgresClient, CopyQuota: o.CopyQuota, LogLevel: o.LogLevel, Program: self, Stdout: stdout, Stderr: stderr,
 	})
 }
 
@@ -96,7 +96,7 @@ func runStorage(ctx context.Context, o cli.StorageOptions, stdout io.Writer) err
 }
 
 func runDoctor(ctx context.Context, o cli.ServeOptions, stdout io.Writer) error {
-	return serve.Doctor(ctx, serve.Options{Data: o.Data, BackupTarget: o.BackupTarget, PostgresBin: o.PostgresBin, PostgresClient: o.PostgresClient}, stdout)
+	return serve.Doctor(ctx, serve.Options{Data: o.Data, BackupTarget: o.BackupTarget, PointInTime: o.PointInTime, PostgresBin: o.PostgresBin, PostgresClient: o.PostgresClient}, stdout)
 }
 
 // runRecover brings a lost Bosman back. The key comes from a file or is asked

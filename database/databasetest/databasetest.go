@@ -29,6 +29,9 @@ type World struct {
 	Text   string // the type of a short text that can be indexed; "" is text
 	Large  int    // bytes of the large object; 0 is 20 MB
 	Mark   string // stands for each value of a statement; "" is $1, $2 …
+
+	// Files gives the folder with the files of a database, written out; for Masks.
+	Files func(ctx context.Context, d bosman.Database) (dir string, err error)
 }
 
 // text is the type of a short text.

@@ -59,6 +59,9 @@ func Child(mk Maker) (code int, ok bool) {
 
 // do does the job: the verb on the instance live.
 func (w World) do(ctx context.Context, j job) error {
+	if j.Verb == "mask" {
+		return w.maskJob(ctx)
+	}
 	k := w.keeper(filepath.Join(j.Root, "state"))
 	d, err := w.Engine.Find(ctx, "live")
 	if err != nil {

@@ -331,7 +331,7 @@ func (e *Engine) load(ctx context.Context, worker bosman.Database, from io.Reade
 }
 
 // Copy implements database.Engine: from another server by way of a golden
-// copy unless it is to be of now, else by a dump.
+// copy, unless it is to be of now and is not masked; else by a dump.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	begun := time.Now()
 	if opt.From == "" {
@@ -341,8 +341,14 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	if err != nil {
 		return bosman.Database{}, bosman.CopyInfo{}, err
 	}
-	if src != e.home && e.home.Profile == Scratch && !opt.Exact {
-		return e.copyGolden(ctx, from, to, opt)
+	if src != e.home && e.home.Profile == Scratch {
+		s, _, err := e.maskSpec(ctx, from, opt.Release)
+		if err != nil {
+			return bosman.Database{}, bosman.CopyInfo{}, err
+		}
+		if !opt.Exact || !s.Empty() {
+			return e.copyGolden(ctx, from, to, opt)
+		}
 	}
 	if err := opt.Suits(from, opt.Release); err != nil {
 		return bosman.Database{}, bosman.CopyInfo{}, err

@@ -21,6 +21,7 @@ type Engine struct {
 	sources map[string]*Cluster
 	log     *slog.Logger
 	now     func() time.Time
+	masking database.Masking // nil: golden copies hold what their source holds
 }
 
 var (
@@ -68,6 +69,7 @@ type content struct {
 	info      bosman.CopyInfo
 	source    string  // of a golden copy
 	written   written // to it
+	mask      string  // version of its masks
 }
 
 // make makes the database name, lets fill put tables into it, adds the
@@ -129,7 +131,7 @@ func (e *Engine) make(ctx context.Context, name string, what *content, fill func
 // show adds the objects, lets the instance in and says that the database is
 // there.
 func (e *Engine) show(ctx context.Context, db bosman.Database, name string, what *content) error {
-	l := label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: what.written}
+	l := label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: what.written, Mask: what.mask}
 	now, parked := park(what.objects, own(name))
 	l.Parked = parked
 	return e.home.with(ctx, "", "hand out database "+db.Name, func(conn *sql.Conn) error {

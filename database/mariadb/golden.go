@@ -16,6 +16,7 @@ import (
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/ground"
+	"github.com/bosman-cd/bosman/database/mask"
 )
 
 // A golden copy is a database on the scratch server into which nobody writes,
@@ -72,6 +73,12 @@ func minutes(a, b string) float64 {
 
 // Refresh implements database.Refresher.
 func (e *Engine) Refresh(ctx context.Context, from bosman.Database, release int) (database.Golden, error) {
+	return e.refresh(ctx, from, release, false)
+}
+
+// refresh makes a new generation unless nothing was written since the newest;
+// always if exact.
+func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int, exact bool) (database.Golden, error) {
 	src, err := e.reach(from)
 	if err != nil {
 		return database.Golden{}, err
@@ -92,19 +99,23 @@ func (e *Engine) Refresh(ctx context.Context, from bosman.Database, release int)
 	if err != nil {
 		return database.Golden{}, err
 	}
-	if len(all) > 0 && all[0].Copy.Release == release && all[0].Written.same(now) {
+	spec, version, err := e.maskSpec(ctx, from, release)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	if len(all) > 0 && !exact && all[0].Copy.Release == release && all[0].Mask == version && all[0].Written.same(now) {
 		return e.asGolden(all[0]), nil
 	}
-	g, err := e.makeGolden(ctx, src, from, release, now)
+	g, err := e.makeGolden(ctx, src, from, release, now, spec)
 	if err != nil {
 		return g, err
 	}
 	return g, e.dropGoldens(ctx, from)
 }
 
-// makeGolden dumps the source into a database of its own, beside which stands
-// what is needed to copy its files.
-func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now written) (database.Golden, error) {
+// makeGolden dumps the source into a database of its own, masks it, and puts
+// beside it what is needed to copy its files.
+func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now written, spec mask.Spec) (database.Golden, error) {
 	begun := time.Now()
 	what, source, err := e.content(ctx, src, from, database.CopyOptions{Release: release})
 	if err != nil {
@@ -112,10 +123,19 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	}
 	what.info.From = source.Name
 	what.source, what.written = from.Cluster+"/"+from.Name, now
+	if what.mask, err = spec.Version(); err != nil {
+		return database.Golden{}, err
+	}
 	name := database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(begun))
 	d, err := e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
 		what.info.TakenAt = time.Now().UTC()
 		if what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker); err != nil {
+			return err
+		}
+		if err := e.home.point("database.golden.made"); err != nil {
+			return err
+		}
+		if err := e.mask(ctx, worker, spec, what); err != nil {
 			return err
 		}
 		err = e.home.export(ctx, worker.Name)
@@ -125,7 +145,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err != nil {
 		return database.Golden{}, err
 	}
-	g := labelled{db: d.Name, label: label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: now}}
+	g := labelled{db: d.Name, label: label{App: e.app, Name: name, Copy: what.info, Source: what.source, Written: now, Mask: what.mask}}
 	return e.asGolden(g), e.home.point("database.golden.shown")
 }
 
@@ -259,14 +279,32 @@ func (c *Cluster) share(from, to string) (n int64, err error) {
 	return info.Size(), errors.Join(err, out.Close(), c.owner.Give(to))
 }
 
-// choose finds or makes the generation to copy.
+// choose finds or makes the generation to copy: one with other masks than
+// those of now is not handed out.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
-	all, err := e.Goldens(ctx, from)
+	if opt.Exact {
+		g, err := e.refresh(ctx, from, opt.Release, true)
+		if err == nil {
+			err = opt.Suits(from, g.Copy.Release)
+		}
+		return g, err
+	}
+	_, version, err := e.maskSpec(ctx, from, opt.Release)
 	if err != nil {
 		return database.Golden{}, err
 	}
+	all, err := e.generations(ctx, from)
+	if err != nil {
+		return database.Golden{}, err
+	}
+	var goldens []database.Golden
+	for _, l := range all {
+		if l.Mask == version {
+			goldens = append(goldens, e.asGolden(l))
+		}
+	}
 	return database.Generations[database.Golden]{
-		All:     all,
+		All:     goldens,
 		Copy:    func(g database.Golden) bosman.CopyInfo { return g.Copy },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
 		Refresh: func() (database.Golden, error) { return e.Refresh(ctx, from, opt.Release) },

@@ -21,6 +21,7 @@ type label struct {
 	Copy    bosman.CopyInfo `json:"copy,omitzero"`
 	Source  string          `json:"source,omitempty"` // server/database a golden copy is of
 	Written written         `json:"written,omitzero"` // to the source when the golden copy was begun
+	Mask    string          `json:"mask,omitempty"`   // version of the masks of a golden copy
 	Parked  []object        `json:"parked,omitempty"` // events, which would run wherever they are: they wait while the database stands beside an instance's own
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Large: 4 << 20, Open: openSQL}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Large: 4 << 20, Open: openSQL, Files: home.filesOf}, errors.Join(err1, err2, err3)
 }
 
 // openSQL opens d as its instance does, but with names quoted as in standard
@@ -33,6 +34,17 @@ func openSQL(d bosman.Database) (*sql.DB, error) {
 		return nil, err
 	}
 	return sql.OpenDB(connector), nil
+}
+
+// filesOf gives the folder of a database, written out.
+func (c *Cluster) filesOf(ctx context.Context, d bosman.Database) (string, error) {
+	return filepath.Join(c.dataDir(), d.Name), c.exec(ctx, "write out the tables", "FLUSH TABLES", "SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0.0", "SET GLOBAL innodb_max_dirty_pages_pct = 0.0")
+}
+
+func TestMasks(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Masks(t, "scopymask", func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) }, databasetest.MaskPoints()...)
 }
 
 func TestSuiteOnMain(t *testing.T) {

@@ -28,6 +28,8 @@ type Spec struct {
 	Types   []string          // types of columns that must not stay unmasked
 	SQL     []File            // run afterwards, in order
 	Salt    string            // secret; another one gives other values
+
+	Database string // name of a further database, for what is said; "" for the app's own
 }
 
 // File is a file with SQL.
@@ -38,6 +40,22 @@ const version = 1
 
 // Empty says whether there is nothing to do and nothing to look for.
 func (s Spec) Empty() bool { return len(s.Columns) == 0 && len(s.Also) == 0 && len(s.SQL) == 0 }
+
+// key is where bosman.yaml says what is masked.
+func key(database string) string {
+	if database == "" {
+		return "database: mask:"
+	}
+	return "databases: " + database + ": mask:"
+}
+
+// named is the name of a further database behind other words.
+func named(database string) string {
+	if database == "" {
+		return ""
+	}
+	return " " + database
+}
 
 // Version names what this Spec makes of a database: with another one a copy
 // has to be made anew. "" if it is empty.
@@ -78,7 +96,7 @@ type Column struct {
 	Type                string // as the server writes it, for people
 	Class               Class
 	Fold                bool // compared without regard to case (citext, NOCASE)
-	Length              int  // how many characters fit; 0: any number
+	Length              int  // how many characters fit, or should; 0: any number
 	NotNull             bool
 	Unique              bool // part of a unique index or an exclusion
 	Generated           bool // computed from others
@@ -133,6 +151,7 @@ type Plan struct {
 	Kept   []Column // somebody has looked at them
 	Left   []Finding
 	refs   []Reference // over which masks were carried
+	of     string      // Spec.Database
 }
 
 // shown writes a column as one would in the list.
@@ -176,7 +195,7 @@ func New(s Spec, cat Catalog) (Plan, error) {
 		}
 		listed[c.name()], kinds[c.name()] = text, s.Also[text]
 	}
-	p := Plan{}
+	p := Plan{of: s.Database}
 	groups := cat.groups()
 	via := spread(kinds, listed, groups, cat, &wrong)
 	for _, c := range cat.Columns {
@@ -213,8 +232,8 @@ func New(s Spec, cat Catalog) (Plan, error) {
 		return cmp.Or(strings.Compare(a.Column.Schema, b.Column.Schema), strings.Compare(a.Column.Table, b.Column.Table))
 	})
 	if len(wrong) > 0 {
-		return p, bosman.Invalid("the masks do not fit the database: %s", strings.Join(wrong, "; ")).
-			WithKept("no copy was handed out").WithNext("mend database: mask: in bosman.yaml")
+		return p, bosman.Invalid("the masks do not fit the database%s: %s", named(s.Database), strings.Join(wrong, "; ")).
+			WithKept("no copy was handed out").WithNext("mend " + key(s.Database) + " in bosman.yaml")
 	}
 	return p, nil
 }
@@ -306,7 +325,7 @@ func (p Plan) Refuse() error {
 		looks = append(looks, shown(f.Column)+" ("+f.Type+")")
 		lines = append(lines, f.Line())
 	}
-	return bosman.Invalid("%d columns look personal and would stay unmasked: %s", len(p.Left), strings.Join(looks, ", ")).
+	return bosman.Invalid("%d columns of the database%s look personal and would stay unmasked: %s", len(p.Left), named(p.of), strings.Join(looks, ", ")).
 		WithKept("no copy was made of this data; copies handed out before stay").
-		WithNext("add to bosman.yaml, under database: mask: (or write keep for what may stay):\n    " + strings.Join(lines, "\n    "))
+		WithNext("add to bosman.yaml, under " + key(p.of) + " (or write keep for what may stay):\n    " + strings.Join(lines, "\n    "))
 }

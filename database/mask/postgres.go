@@ -9,26 +9,6 @@ import (
 	bosman "github.com/bosman-cd/bosman"
 )
 
-// Script is a plan in one server's SQL. A table is changed by one statement,
-// whatever it holds.
-type Script struct {
-	Functions []string // for this session alone
-	Updates   []Update
-	Orphans   []Orphans
-}
-
-// Update masks one table.
-type Update struct {
-	Schema, Table string
-	Columns       []Masked
-	SQL           string
-	Count         string // SELECT of the number of rows that must be changed
-}
-
-// Orphans tells whether a foreign key still holds: its SELECT gives true if
-// some row refers to nothing.
-type Orphans struct{ Name, SQL string }
-
 // SaltSetting is where the functions of Postgres look for the salt: it must
 // not be part of a statement, which the server might log.
 const SaltSetting = "bosman.salt"
@@ -36,37 +16,11 @@ const SaltSetting = "bosman.salt"
 // Postgres writes a plan for PostgreSQL 13 and later. The functions come
 // first, with SaltSetting set, in the session that runs the updates.
 func Postgres(p Plan, salt string) Script {
-	s := Script{Functions: postgresFunctions()}
 	quote := func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-	s.Updates = p.updates(quote, func(m Masked) string { return postgresValue(m, quote(m.Column.Name), salt) })
-	for _, r := range p.refs {
-		s.Orphans = append(s.Orphans, orphans(r, quote))
-	}
+	d := dialect{quote: quote, table: func(schema, table string) string { return quote(schema) + "." + quote(table) }}
+	s := p.script(d, func(_ int, m Masked) string { return postgresValue(m, quote(m.Column.Name), salt) })
+	s.Functions = postgresFunctions()
 	return s
-}
-
-// updates groups the columns by table.
-func (p Plan) updates(quote func(string) string, value func(Masked) string) []Update {
-	var out []Update
-	for _, m := range p.Masked {
-		if n := len(out); n == 0 || out[n-1].Schema != m.Column.Schema || out[n-1].Table != m.Column.Table {
-			out = append(out, Update{Schema: m.Column.Schema, Table: m.Column.Table})
-		}
-		u := &out[len(out)-1]
-		u.Columns = append(u.Columns, m)
-	}
-	for i := range out {
-		u := &out[i]
-		var set, some []string
-		for _, m := range u.Columns {
-			set = append(set, quote(m.Column.Name)+" = "+value(m))
-			some = append(some, quote(m.Column.Name)+" IS NOT NULL")
-		}
-		table, where := quote(u.Schema)+"."+quote(u.Table), strings.Join(some, " OR ")
-		u.SQL = "UPDATE " + table + " SET " + strings.Join(set, ", ") + " WHERE " + where
-		u.Count = "SELECT count(*) FROM " + table + " WHERE " + where
-	}
-	return out
 }
 
 func postgresValue(m Masked, column, salt string) string {
@@ -92,19 +46,6 @@ func postgresValue(m Masked, column, salt string) string {
 
 func postgresText(s string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
-}
-
-func orphans(r Reference, quote func(string) string) Orphans {
-	var on, some []string
-	for i, c := range r.Columns {
-		on = append(on, "t."+quote(r.Targets[i])+" = s."+quote(c))
-		some = append(some, "s."+quote(c)+" IS NOT NULL")
-	}
-	return Orphans{
-		Name: r.Name + " of " + r.Table,
-		SQL: "SELECT EXISTS (SELECT 1 FROM " + quote(r.Schema) + "." + quote(r.Table) + " s WHERE " + strings.Join(some, " AND ") +
-			" AND NOT EXISTS (SELECT 1 FROM " + quote(r.TargetSchema) + "." + quote(r.TargetTable) + " t WHERE " + strings.Join(on, " AND ") + "))",
-	}
 }
 
 func array(list []string) string {

@@ -94,11 +94,11 @@ func (s *scene) baselines(b *testing.B) {
 	if err := s.testers.Drop(b.Context(), to); err != nil {
 		b.Fatal(err)
 	}
-	oid, err := s.main.counter(b.Context(), s.from.Name)
+	files, err := s.main.filesOf(b.Context(), s.from.Name)
 	if err != nil {
 		b.Fatal(err)
 	}
-	files, beside := filepath.Join(s.main.dataDir(), "base", fmt.Sprint(oid.OID)), filepath.Join(s.main.Dir, "cp")
+	beside := filepath.Join(s.main.Dir, "cp")
 	s.cp = timed(b, func() {
 		if out, err := exec.Command("sh", "-c", `cp -r "$1" "$2" && sync -f "$2"`, "cp", files, beside).CombinedOutput(); err != nil {
 			b.Fatalf("%v: %s", err, out)

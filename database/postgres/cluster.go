@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -47,12 +49,15 @@ type Cluster struct {
 	BinDir    string // "" means the newest of /usr/lib/postgresql/*/bin, or the one that fits the data
 	ClientDir string // where pg_dump and the other client programs are; "" means those that fit best, see FindClients
 	User      string // the Unix user it runs as; "" means postgres for root, else our own
+	Spool     string // of a Main cluster: where finished segments of its log wait to be kept; "" means the log is not kept
+	SpoolMost int64  // bytes that may wait there; 0 means a tenth of the disk, at most 16 GB
 	Log       *slog.Logger
 
 	mu     sync.Mutex // Ensure and Stop, one at a time
 	secret string
 	owner  ground.Owner
-	remote *remote // a server that is not ours; see Adopt
+	remote *remote   // a server that is not ours; see Adopt
+	asOf   time.Time // of a Replayed server: the moment of its data
 
 	names ground.Names
 
@@ -122,7 +127,7 @@ func (c *Cluster) settle() error {
 	if c.Name == "" {
 		c.Name = string(c.Profile)
 	}
-	if c.Profile != Main && c.Profile != Scratch && c.Profile != Solo {
+	if !slices.Contains([]Profile{Main, Scratch, Solo, Replayed}, c.Profile) {
 		return bosman.Invalid("database cluster %s has no profile %q", c.Name, c.Profile)
 	}
 	if c.Port == 0 {
@@ -138,7 +143,7 @@ func (c *Cluster) settle() error {
 	if err := c.ground().Settle(c.owner, c.SocketDir); err != nil {
 		return err
 	}
-	if c.Profile == Solo && c.secret != "" {
+	if (c.Profile == Solo || c.Profile == Replayed) && c.secret != "" {
 		return nil // it was told
 	}
 	secret, err := c.ground().Secret(c.initialised)

@@ -81,7 +81,11 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 				return err
 			}
 			info.TakenAt = info.TakenAt.UTC()
+			if !c.asOf.IsZero() {
+				info.TakenAt = c.asOf
+			}
 			out := filepath.Join(dir, dumpFile)
+			defer ground.Steady(dir)()
 			if _, err := c.client(ctx, c.admin(name), dir, program, "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
 				return err
 			}
@@ -186,6 +190,11 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	if err != nil {
 		return err
 	}
+	files, err := c.filesOf(ctx, making)
+	if err != nil {
+		return err
+	}
+	defer ground.Steady(files)()
 	worker := c.database(making, workerRole(e.app))
 	restore, err := e.restorer(dump)
 	if err != nil {

@@ -100,7 +100,7 @@ func (e *Engine) make(ctx context.Context, name string, info bosman.CopyInfo, fi
 	if err := faults.Point("database.copy.filled"); err != nil {
 		return db, e.abandon(ctx, making, err)
 	}
-	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: name, Copy: info}); err != nil {
+	if err := e.show(ctx, making, db.Name, label{App: e.app, Name: name, Copy: info, KeptAt: database.RecoveredAt(name)}); err != nil {
 		return db, e.abandon(ctx, making, err)
 	}
 	return db, faults.Point("database.copy.shown")
@@ -198,11 +198,15 @@ func (e *Engine) show(ctx context.Context, making, name string, l label) error {
 	owner, worker, login := ownerRole(e.app), workerRole(e.app), loginRole(e.app, l.Name)
 	return e.home.with(ctx, "postgres", "hand out database "+name, func(conn *pgx.Conn) error {
 		return e.alone(ctx, conn, []string{making}, func(tx pgx.Tx) error {
-			return run(ctx, tx,
-				"ALTER DATABASE "+quote(making)+" RENAME TO "+quote(name),
-				"REVOKE ALL ON DATABASE "+quote(name)+" FROM PUBLIC, "+quote(worker),
-				"GRANT CREATE, TEMPORARY ON DATABASE "+quote(name)+" TO "+quote(owner),
-				"GRANT CONNECT, TEMPORARY ON DATABASE "+quote(name)+" TO "+quote(login), comment)
+			statements := []string{
+				"ALTER DATABASE " + quote(making) + " RENAME TO " + quote(name),
+				"REVOKE ALL ON DATABASE " + quote(name) + " FROM PUBLIC, " + quote(worker),
+				"GRANT CREATE, TEMPORARY ON DATABASE " + quote(name) + " TO " + quote(owner), comment,
+			}
+			if l.KeptAt.IsZero() {
+				statements = append(statements, "GRANT CONNECT, TEMPORARY ON DATABASE "+quote(name)+" TO "+quote(login))
+			}
+			return run(ctx, tx, statements...)
 		})
 	})
 }

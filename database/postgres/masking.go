@@ -30,12 +30,7 @@ func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int
 	if err != nil {
 		return mask.Spec{}, "", err
 	}
-	s, err := e.masking(ctx, database.Base(source), release)
-	if err != nil {
-		return s, "", err
-	}
-	v, err := s.Version()
-	return s, v, err
+	return e.masking.Spec(ctx, source, release)
 }
 
 // masked gives the golden copies of from that are masked as is asked for now:
@@ -171,8 +166,7 @@ func (e *Engine) maskColumns(ctx context.Context, making string, plan mask.Plan,
 					return fmt.Errorf("foreign key %s: %w", o.Name, err)
 				}
 				if lost {
-					return bosman.Failed("masked, the foreign key %s would no longer hold", o.Name).
-						WithKept("no copy was made of this data").WithNext("give both of its columns the same kind of mask")
+					return database.MaskOrphans(o.Name)
 				}
 			}
 			return nil
@@ -187,12 +181,10 @@ func maskTable(ctx context.Context, tx pgx.Tx, u mask.Update) error {
 	}
 	done, err := tx.Exec(ctx, u.SQL)
 	if err != nil {
-		return bosman.Failed("the table %s cannot be masked: %s", u.Table, sqlMessage(err)).
-			WithKept("no copy was made of this data").WithNext("choose other kinds for its columns in bosman.yaml, or mask it with a file of mask_sql").Because(err)
+		return database.MaskFailed(u.Table, sqlMessage(err), err)
 	}
 	if done.RowsAffected() != want {
-		return bosman.Failed("of %d rows of the table %s only %d were masked", want, u.Table, done.RowsAffected()).
-			WithKept("no copy was made of this data").WithNext("see whether a rule of the table stands in the way (ENABLE ALWAYS)")
+		return database.MaskShort(u.Table, want, done.RowsAffected())
 	}
 	return nil
 }
@@ -203,8 +195,10 @@ func (e *Engine) maskFiles(ctx context.Context, making string, files []mask.File
 		err := e.asWorker(ctx, making, "run "+f.Name, func(conn *pgx.Conn) error {
 			_, err := conn.PgConn().Exec(ctx, f.Text).ReadAll()
 			if err != nil {
-				return bosman.Failed("%s did not run on the copy: %s", f.Name, sqlMessage(err)).
-					WithKept("no copy was made of this data").WithNext("try the file on a database of this release").Because(err)
+				return database.MaskFileFailed(f.Name, sqlMessage(err), err)
+			}
+			if conn.PgConn().TxStatus() != 'I' {
+				return database.MaskFileFailed(f.Name, "it leaves a transaction open", nil)
 			}
 			return nil
 		})

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
@@ -106,4 +108,16 @@ func size(n int64) string {
 		return fmt.Sprintf("%d MB", n>>20)
 	}
 	return fmt.Sprintf("%d KB", n>>10)
+}
+
+// filesOf is the folder of a database's files; "" if they are not here.
+func (c *Cluster) filesOf(ctx context.Context, name string) (string, error) {
+	if c.remote != nil {
+		return "", nil
+	}
+	var oid uint32
+	err := c.talk(ctx, "find the files of "+name, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT oid FROM pg_database WHERE datname = $1", name).Scan(&oid)
+	})
+	return filepath.Join(c.dataDir(), "base", strconv.FormatUint(uint64(oid), 10)), err
 }

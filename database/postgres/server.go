@@ -190,8 +190,12 @@ func (c *Cluster) settings() [][2]string {
 		{"max_locks_per_transaction", "256"}, // counting the rows of 5,000 tables locks them and their indexes
 		{"dynamic_shared_memory_type", "posix"},
 	}
-	if c.Profile == Solo {
-		return append(s, soloSettings()...) // the last one counts
+	switch c.Profile { // the last one counts
+	case Solo:
+		return append(s, soloSettings()...)
+	case Replayed:
+		return append(s, replayedSettings()...)
+	case Main, Scratch:
 	}
 	if c.Profile == Scratch {
 		s = append(s, [][2]string{
@@ -212,7 +216,7 @@ func (c *Cluster) settings() [][2]string {
 		}
 		return s
 	}
-	return append(s, [][2]string{
+	s = append(s, [][2]string{
 		{"shared_buffers", "64MB"},
 		{"maintenance_work_mem", "64MB"},
 		{"fsync", "on"},
@@ -221,6 +225,7 @@ func (c *Cluster) settings() [][2]string {
 		{"wal_level", "replica"},
 		{"autovacuum_max_workers", "2"},
 	}...)
+	return append(s, c.logSettings()...)
 }
 
 func quoteConf(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -233,7 +238,11 @@ func (c *Cluster) configure() error {
 	for _, kv := range c.settings() {
 		fmt.Fprintf(&conf, "%s = %s\n", kv[0], kv[1])
 	}
+	if err := c.makeSpool(); err != nil {
+		return err
+	}
 	hba := "# Written by Bosman at each start; changes here are lost.\n" +
+		"local replication " + superuser + " scram-sha-256\n" +
 		"local all " + superuser + " scram-sha-256\n" +
 		"local all +" + groupWorkers + " scram-sha-256\n" +
 		"local all +" + groupBuilds + " scram-sha-256\n" +

@@ -324,7 +324,8 @@ func NewestVersion() (string, error) {
 
 // Settle makes the only database of e's Solo server fit to be copied with its
 // folder: rows are as they will stay, so that reading a copy writes nothing,
-// and what no copy needs is gone: fewer files, faster copies.
+// and what no copy needs is gone: fewer files, faster copies. The log of what
+// was written goes too, which holds what masks replaced.
 func (e *Engine) Settle(ctx context.Context, name string) error {
 	db, login := database.NameOnServer(e.app, name), loginRole(e.app, name)
 	if err := e.home.exec1(ctx, db, "settle "+db, "VACUUM (FREEZE, ANALYZE)"); err != nil {
@@ -333,7 +334,7 @@ func (e *Engine) Settle(ctx context.Context, name string) error {
 	return e.home.exec(ctx, "settle "+db,
 		"REVOKE ALL ON DATABASE "+quote(db)+" FROM "+quote(login), "DROP ROLE "+quote(login),
 		"ALTER DATABASE template0 IS_TEMPLATE false", "ALTER DATABASE template1 IS_TEMPLATE false",
-		"DROP DATABASE template0", "DROP DATABASE template1", "CHECKPOINT")
+		"DROP DATABASE template0", "DROP DATABASE template1", "SELECT pg_switch_wal()", "CHECKPOINT")
 }
 
 // Mark is how far the writing to a database has come, to compare.

@@ -26,7 +26,8 @@ func isFull(err error) bool {
 }
 
 // Copy implements database.Engine: by sharing blocks where the file system
-// can, else by pages. It is always of now.
+// can, else by pages. It is of now, unless it has to be masked: then it is of
+// a golden copy.
 func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt database.CopyOptions) (bosman.Database, bosman.CopyInfo, error) {
 	begun := time.Now()
 	info := bosman.CopyInfo{From: opt.From, Release: opt.Release}
@@ -36,25 +37,36 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	if err := exists(from.Name); err != nil {
 		return bosman.Database{}, info, err
 	}
+	masked, err := e.isMasked(ctx, from, opt.Release)
+	if err != nil {
+		return bosman.Database{}, info, err
+	}
+	if masked {
+		return e.copyGolden(ctx, from, to, opt)
+	}
 	if opt.Accept != nil && !opt.Accept(opt.Release) {
 		return bosman.Database{}, info, bosman.Conflict("the data of %s belongs to release %s, which is newer than this change", opt.From, bosman.Ref(bosman.LetterRelease, opt.Release)).
 			WithKept("the instance keeps the data it has").WithNext("merge main into the branch and push it again")
 	}
-	d, err := e.make(ctx, to, func(file string) (bosman.CopyInfo, error) {
+	d, err := e.make(ctx, to, func(file string) (label, error) {
 		var err error
 		info.TakenAt = time.Now().UTC()
 		if info.Strategy, err = copyFile(ctx, from.Name, file); err != nil {
-			return info, err
+			return label{}, err
 		}
-		stat, err := os.Stat(file)
-		if err != nil {
-			return info, err
-		}
-		info.Bytes = stat.Size()
-		return info, nil
+		info.Bytes, err = sizeOf(file)
+		return label{CopyInfo: info}, err
 	})
 	info.Took = time.Since(begun)
 	return d, info, err
+}
+
+func sizeOf(file string) (int64, error) {
+	stat, err := os.Stat(file)
+	if err != nil {
+		return 0, err
+	}
+	return stat.Size(), nil
 }
 
 // copyFile copies the database at src to the new file dst and says how.
@@ -151,12 +163,12 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 	if err := json.Unmarshal(b, &info); err != nil || info.Engine != "sqlite" {
 		return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, infoName).Because(err)
 	}
-	return e.make(ctx, name, func(file string) (bosman.CopyInfo, error) {
+	return e.make(ctx, name, func(file string) (label, error) {
 		_, err := database.CopyFile(filepath.Join(dir, backupName), file, 0o640)
 		if err == nil {
 			err = e.Check(ctx, bosman.Database{Engine: "sqlite", Name: file})
 		}
-		return bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "pages", Bytes: info.Bytes}, err
+		return label{CopyInfo: bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "pages", Bytes: info.Bytes}}, err
 	})
 }
 
@@ -231,19 +243,30 @@ func inspect(ctx context.Context, conn *sql.Conn, in *database.Inspection) error
 	return nil
 }
 
-// query gives rows of three texts.
-func query(ctx context.Context, conn *sql.Conn, q string, args ...any) (out [][3]string, err error) {
+// query gives rows of texts; NULL is "".
+func query(ctx context.Context, conn *sql.Conn, q string, args ...any) (out [][]string, err error) {
 	rows, err := conn.QueryContext(ctx, q, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
 	for rows.Next() {
-		var r [3]string
-		if err := rows.Scan(&r[0], &r[1], &r[2]); err != nil {
+		values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		out = append(out, r)
+		row := make([]string, len(columns))
+		for i, v := range values {
+			row[i] = v.String
+		}
+		out = append(out, row)
 	}
 	return out, rows.Err()
 }

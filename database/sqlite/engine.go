@@ -23,6 +23,7 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
@@ -41,12 +42,19 @@ type Engine struct {
 
 	mu      sync.Mutex
 	working map[string]bool
+
+	masking database.Masking // nil: copies hold what their source holds
+	turn    ground.Names     // who makes a golden copy
+	golden  sync.RWMutex     // read by copies of golden ones, written to drop these
+	faker   faker
 }
 
 var (
-	_ database.Engine  = (*Engine)(nil)
-	_ database.Checker = (*Engine)(nil)
-	_ database.Owner   = (*Engine)(nil)
+	_ database.Engine    = (*Engine)(nil)
+	_ database.Checker   = (*Engine)(nil)
+	_ database.Owner     = (*Engine)(nil)
+	_ database.Refresher = (*Engine)(nil)
+	_ database.Masker    = (*Engine)(nil)
 )
 
 // NewEngine keeps databases in the folder dir, which is made if missing.
@@ -110,16 +118,21 @@ func exists(path string) error {
 	return trouble("look at database "+path, err)
 }
 
+// address is how the driver opens an existing database, with more settings.
+func address(path, more string) string {
+	u := url.URL{
+		Scheme: "file", OmitHost: true, Path: path,
+		RawQuery: "mode=rw&_pragma=busy_timeout(10000)" + more,
+	}
+	return u.String()
+}
+
 // open opens an existing database; the caller closes it.
 func open(path string) (*sql.DB, error) {
 	if err := exists(path); err != nil {
 		return nil, err
 	}
-	u := url.URL{
-		Scheme: "file", OmitHost: true, Path: path,
-		RawQuery: "mode=rw&_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)",
-	}
-	db, err := sql.Open("sqlite", u.String())
+	db, err := sql.Open("sqlite", address(path, "&_pragma=foreign_keys(0)"))
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +146,11 @@ func with(ctx context.Context, path, doing string, fn func(*sql.Conn) error) (er
 	if err != nil {
 		return trouble(doing, err)
 	}
+	return use(ctx, db, doing, fn)
+}
+
+// use runs fn with a connection of db and closes both.
+func use(ctx context.Context, db *sql.DB, doing string, fn func(*sql.Conn) error) (err error) {
 	defer func() { err = trouble(doing, errors.Join(err, db.Close())) }()
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -152,8 +170,8 @@ func run(ctx context.Context, conn *sql.Conn, statements ...string) error {
 
 // Create implements database.Engine.
 func (e *Engine) Create(ctx context.Context, name string) (bosman.Database, error) {
-	return e.make(ctx, name, func(file string) (bosman.CopyInfo, error) {
-		return bosman.CopyInfo{}, createFile(ctx, file)
+	return e.make(ctx, name, func(file string) (label, error) {
+		return label{}, createFile(ctx, file)
 	})
 }
 
@@ -170,7 +188,7 @@ func createFile(ctx context.Context, file string) error {
 }
 
 // make builds a folder out of sight and renames it into its place.
-func (e *Engine) make(ctx context.Context, name string, fill func(file string) (bosman.CopyInfo, error)) (d bosman.Database, err error) {
+func (e *Engine) make(ctx context.Context, name string, fill func(file string) (label, error)) (d bosman.Database, err error) {
 	if err := database.CheckName(name); err != nil {
 		return d, err
 	}
@@ -193,15 +211,15 @@ func (e *Engine) make(ctx context.Context, name string, fill func(file string) (
 	return d, faults.Point("database.copy.shown")
 }
 
-func (e *Engine) build(making, name string, fill func(file string) (bosman.CopyInfo, error)) error {
+func (e *Engine) build(making, name string, fill func(file string) (label, error)) error {
 	if err := faults.Point("database.copy.made"); err != nil {
 		return err
 	}
-	info, err := fill(filepath.Join(making, fileName))
+	l, err := fill(filepath.Join(making, fileName))
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(info)
+	b, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
@@ -337,7 +355,7 @@ func (e *Engine) List(ctx context.Context) ([]database.Entry, error) {
 		if !f.IsDir() || database.CheckName(name) != nil || database.HasTag(name, database.TagMaking) {
 			continue
 		}
-		entry := database.Entry{Database: e.database(name), Name: name}
+		entry := database.Entry{Database: e.database(name), Name: name, Golden: database.HasTag(name, database.TagGolden)}
 		info, err := os.Stat(entry.Database.Name)
 		if err != nil {
 			continue // a folder without a database

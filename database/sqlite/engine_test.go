@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"os"
 	"path/filepath"
@@ -24,7 +25,8 @@ func maker(root string) databasetest.Maker {
 		e, err := NewEngine(filepath.Join(root, app))
 		return databasetest.World{
 			Engine: e, Source: e, Trial: e, Blob: "blob",
-			Open: func(d bosman.Database) (*sql.DB, error) { return open(d.Name) },
+			Open:  func(d bosman.Database) (*sql.DB, error) { return open(d.Name) },
+			Files: func(_ context.Context, d bosman.Database) (string, error) { return filepath.Dir(d.Name), nil },
 		}, err
 	}
 }
@@ -33,6 +35,12 @@ func TestSuite(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(rootEnv, root)
 	databasetest.Test(t, "lite", maker(root), append(databasetest.Verbs(), "verify", "remove", "wayback")...)
+}
+
+func TestMasks(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv(rootEnv, root)
+	databasetest.Masks(t, "litemask", maker(root), databasetest.MaskPoints()...)
 }
 
 // A backup as it was made before there were vaults can still be restored.

@@ -136,7 +136,21 @@ func open(dir string) (*Host, *postgres.Cluster, error) {
 func suiteWorld(app string, h *Host, main *postgres.Cluster) (databasetest.World, error) {
 	e, err1 := h.Engine(app, main)
 	source, err2 := postgres.NewEngine(app, main)
-	return databasetest.World{Engine: e, Source: source, Trial: e, Blob: "bytea", Open: openSQL}, errors.Join(err1, err2)
+	return databasetest.World{Engine: e, Source: source, Trial: e, Blob: "bytea", Open: openSQL, Files: e.filesOf}, errors.Join(err1, err2)
+}
+
+// filesOf gives the folder of the server of a database, with all that is in
+// it.
+func (e *Engine) filesOf(_ context.Context, d bosman.Database) (string, error) {
+	x, err := e.entryOf(d)
+	return e.folder(x), err
+}
+
+func TestMasks(t *testing.T) {
+	h, main := world(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Masks(t, "sclonemask", func(app string) (databasetest.World, error) { return suiteWorld(app, h, main) },
+		"database.golden.masked")
 }
 
 func childWorld(app string) (databasetest.World, error) {

@@ -28,12 +28,7 @@ func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int
 	if err != nil {
 		return mask.Spec{}, "", err
 	}
-	s, err := e.masking(ctx, database.Base(name), release)
-	if err != nil {
-		return s, "", err
-	}
-	v, err := s.Version()
-	return s, v, err
+	return e.masking.Spec(ctx, name, release)
 }
 
 // masked gives the golden copies of from that are masked as is asked for now.

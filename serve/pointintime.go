@@ -1,0 +1,663 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/database/postgres/archive"
+	"github.com/bosman-cd/bosman/helm"
+	"github.com/bosman-cd/bosman/internal/atomicfile"
+)
+
+// timeline keeps the log of the durable cluster and recovers databases from
+// it: helm.Timeline. What was kept can be recovered from also while no more is
+// kept.
+type timeline struct {
+	*server
+	asked chan struct{} // a recovery was asked for
+
+	mu      sync.Mutex
+	keeper  *archive.Keeper // nil until there is a durable cluster
+	job     *recoveryNote   // the last recovery; nil without one
+	fails   time.Time       // since when segments cannot be stored; zero: they can
+	failure string
+	base    string // why there is no base backup that counts; "" if there is one, or it is being made
+	trouble string
+}
+
+// recoveryNote is a recovery as it is noted on the disk.
+type recoveryNote struct {
+	bosman.PointRecovery
+	Stamp time.Time `json:"stamp"` // of the kept copy
+	Tries int       `json:"tries"`
+}
+
+// How often what is looked at.
+const (
+	shipEvery    = time.Second
+	advanceEvery = time.Minute
+	baseEvery    = 24 * time.Hour
+	baseOverdue  = 49 * time.Hour // two of them failed
+	waitingLong  = 5 * time.Minute
+	failingLong  = time.Minute
+	tryBaseAgain = 10 * time.Minute
+	recoverTries = 3 // a recovery that Bosman did not survive so often is given up
+)
+
+func newTimeline(s *server) *timeline { return &timeline{server: s, asked: make(chan struct{}, 1)} }
+
+func (t *timeline) on() bool { return t.opt.PointInTime > 0 }
+
+func (t *timeline) notePath() string   { return t.path("postgres", "recovery.json") }
+func (t *timeline) statusPath() string { return timelineStatus(t.opt.Data) }
+
+func timelineStatus(data string) string { return filepath.Join(data, "postgres", "point-in-time.json") }
+
+// kept gives the keeper of the log, nil while there is no durable cluster.
+func (t *timeline) kept() *archive.Keeper {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.keeper != nil {
+		return t.keeper
+	}
+	t.databases.mu.Lock()
+	c := t.databases.clusters[mainCluster]
+	t.databases.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	t.keeper = &archive.Keeper{
+		Cluster: c, Dir: t.path("postgres", "replayed"), Window: time.Duration(t.opt.PointInTime) * 24 * time.Hour, Log: t.log,
+		Vault: func(ctx context.Context) (database.Vault, error) {
+			s, err := t.vaults.store(ctx, "")
+			return sealed{s}, err
+		},
+	}
+	return t.keeper
+}
+
+// run keeps the log and carries out recoveries until ctx ends.
+func (t *timeline) run(ctx context.Context) error {
+	k := t.kept()
+	for k == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(shipEvery):
+			k = t.kept()
+		}
+	}
+	if err := t.begin(ctx, k); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { t.recoveries(ctx, k) })
+	if !t.on() {
+		return nil
+	}
+	wg.Go(func() { t.bases(ctx, k) })
+	t.ship(ctx, k)
+	return nil
+}
+
+// begin clears what a killed recovery left and tells the server what to do.
+func (t *timeline) begin(ctx context.Context, k *archive.Keeper) error {
+	if err := k.Clear(ctx); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(t.notePath())
+	if err == nil {
+		var j recoveryNote
+		if err = json.Unmarshal(b, &j); err == nil {
+			t.mu.Lock()
+			t.job = &j
+			t.mu.Unlock()
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.log.Warn("how the last recovery went is not known any more", "err", err)
+	}
+	restarted, err := k.Cluster.Reload(ctx)
+	if err != nil && ctx.Err() == nil {
+		t.log.Error("the database server could not be told whether to keep its log", "err", err)
+	}
+	if restarted {
+		t.log.Warn("the database server of staging and live was restarted once, to keep its log")
+	}
+	return nil
+}
+
+// ship stores what the server finished, and sees that something is finished
+// every minute in which anything was written.
+func (t *timeline) ship(ctx context.Context, k *archive.Keeper) {
+	tick := time.NewTicker(shipEvery)
+	defer tick.Stop()
+	var advanced, looked time.Time
+	for {
+		if time.Since(advanced) >= advanceEvery {
+			if err := k.Advance(ctx); err != nil && ctx.Err() == nil {
+				t.log.Warn("the log of the databases could not be finished up to now", "err", err)
+			}
+			advanced = time.Now()
+		}
+		n, err := k.Ship(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		t.shipped(err)
+		if n > 0 || time.Since(looked) > 15*time.Second {
+			t.look(ctx, k)
+			looked = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// shipped notes whether segments can be stored.
+func (t *timeline) shipped(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err == nil:
+		t.fails, t.failure = time.Time{}, ""
+	case t.fails.IsZero():
+		t.fails = time.Now()
+		t.log.Error("the log of the databases cannot be stored; it waits on this machine", "err", err)
+		fallthrough
+	default:
+		t.failure = bosman.AsError(err).Message
+	}
+}
+
+// look finds out what is wrong and notes how things stand for the doctor.
+func (t *timeline) look(ctx context.Context, k *archive.Keeper) {
+	st, err := k.State(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	t.mu.Lock()
+	why := t.judge(st, err, time.Now())
+	was := t.trouble
+	t.trouble = why
+	t.mu.Unlock()
+	if why != was && why != "" {
+		t.log.Error("not every moment of the databases can be recovered", "why", why)
+	}
+	if p, err := t.PointInTime(ctx, ""); err == nil {
+		if b, err := json.Marshal(p); err == nil {
+			if err := atomicfile.Write(t.statusPath(), b, 0o600); err != nil {
+				t.log.Warn("how the log of the databases is kept could not be noted", "err", err)
+			}
+		}
+	}
+}
+
+// judge says what is wrong, in a sentence. The lock is held.
+func (t *timeline) judge(st archive.State, err error, now time.Time) string {
+	waits := fmt.Sprintf("%d finished segments (%s) wait on this machine since %s", st.Waiting, size(st.Bytes), st.Since.Format("2 Jan 15:04 UTC"))
+	switch {
+	case err != nil:
+		return bosman.AsError(err).Message
+	case !st.Lost.IsZero():
+		return "segments of the log were let go at " + st.Lost.Format("2 Jan 15:04 UTC") + ", since too many waited: what was written between them and the next base backup cannot be reached"
+	case st.Server != "":
+		return st.Server
+	case !t.fails.IsZero() && now.Sub(t.fails) > failingLong:
+		return waits + ": " + t.failure
+	case st.Waiting > 0 && now.Sub(st.Since) > waitingLong:
+		return waits
+	}
+	return t.base
+}
+
+// Trouble says why moments cannot be relied on.
+func (t *timeline) Trouble() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.trouble
+}
+
+// bases makes base backups, proves them and removes what is not needed.
+func (t *timeline) bases(ctx context.Context, k *archive.Keeper) {
+	tick := time.NewTicker(advanceEvery)
+	defer tick.Stop()
+	var failed time.Time
+	for {
+		if time.Since(failed) > tryBaseAgain {
+			err := t.tend(ctx, k)
+			if ctx.Err() != nil {
+				return
+			}
+			failed = time.Time{}
+			if err != nil {
+				failed = time.Now()
+				t.log.Error("a base backup of the databases could not be made or proven", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// tend makes a base backup if one is due, and prunes.
+func (t *timeline) tend(ctx context.Context, k *archive.Keeper) error {
+	s, err := t.own(ctx, k)
+	if err != nil {
+		return err
+	}
+	st, err := k.State(ctx)
+	if err != nil {
+		return err
+	}
+	proven, whole := s.Newest()
+	due := time.Since(whole.At) > baseEvery || !whole.Proven || st.Lost.After(whole.At)
+	if due {
+		b, err := t.takeBase(ctx, k, whole)
+		if ctx.Err() != nil {
+			return err
+		}
+		t.mu.Lock()
+		t.base = ""
+		if err != nil && time.Since(proven.At) > baseOverdue {
+			t.base = "there is no base backup that counts: " + bosman.AsError(err).Message
+		}
+		t.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err := k.Forgive(b.At); err != nil {
+			return err
+		}
+	}
+	n, err := k.Prune(ctx, time.Now())
+	if n > 0 {
+		t.log.Info("parts of the log that no reachable moment needs were removed", "objects", n)
+	}
+	return err
+}
+
+func (t *timeline) own(ctx context.Context, k *archive.Keeper) (archive.System, error) {
+	all, err := k.Catalogue(ctx)
+	if err != nil {
+		return archive.System{}, err
+	}
+	return k.Own(ctx, all)
+}
+
+// storedWithin bounds how long a base backup waits for its segments.
+const storedWithin = 30 * time.Minute
+
+// takeBase makes a base backup and proves it; one that is there and was not
+// proven is only proven.
+func (t *timeline) takeBase(ctx context.Context, k *archive.Keeper, last archive.Base) (archive.Base, error) {
+	b := last
+	if b.SystemID == "" || b.Proven || time.Since(b.At) > baseEvery {
+		var err error
+		if b, err = k.TakeBase(database.Low(ctx), last.SystemID == ""); err != nil {
+			return b, err
+		}
+		t.log.Info("a base backup of the databases was made", "bytes", b.Stored, "took", time.Duration(b.Took))
+	}
+	limit := time.Now().Add(storedWithin)
+	for {
+		s, err := t.own(ctx, k)
+		if err != nil {
+			return b, err
+		}
+		if s.Complete(b) {
+			return b, k.Prove(ctx, s, b)
+		}
+		if time.Now().After(limit) {
+			return b, bosman.Unavailable("the segments of the log that the base backup needs are not in the target")
+		}
+		select {
+		case <-ctx.Done():
+			return b, ctx.Err()
+		case <-time.After(shipEvery):
+		}
+	}
+}
+
+// follow names a restore point after each deployment to live, and each revert.
+func (t *timeline) follow(ctx context.Context) error {
+	if !t.on() {
+		return nil
+	}
+	return t.store.FollowAs(ctx, "restore points", func(ctx context.Context, e bosman.Event) error {
+		if e.Kind != bosman.EventOperationEnded || time.Since(e.At) > waitingLong {
+			return nil // of before it was switched on: its moment has passed
+		}
+		n, err := bosman.ParseRef(bosman.LetterOperation, e.Subject)
+		if err != nil {
+			return err
+		}
+		op, err := t.store.Operation(ctx, e.App, n)
+		if bosman.KindOf(err) == bosman.KindNotFound || err == nil && !op.Committed {
+			return nil // removed with its app, or it changed nothing
+		}
+		if err != nil {
+			return err
+		}
+		i, err := t.store.Instance(ctx, e.App, op.Instance)
+		if bosman.KindOf(err) == bosman.KindNotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		k := t.kept()
+		if i.Kind != bosman.KindLive || i.Database.Engine != bosman.EnginePostgres || i.Database.Adopted() || k == nil || op.Plan != bosman.PlanDeploy && op.Plan != bosman.PlanRevert {
+			return nil
+		}
+		if _, err := k.Mark(ctx, pointName(op)); err != nil && ctx.Err() == nil { // its moment can be reached by its time
+			t.log.Warn("no restore point could be named", "app", e.App, "operation", e.Subject, "err", err)
+		}
+		return ctx.Err()
+	})
+}
+
+// pointName names the restore point after an operation: rms-d37.
+func pointName(op bosman.Operation) string {
+	return op.App + "-" + bosman.Ref(bosman.LetterOperation, op.Number)
+}
+
+// PointInTime says which moments can be reached; the points of an app, all for
+// "".
+func (t *timeline) PointInTime(ctx context.Context, app string) (bosman.PointInTime, error) {
+	p := bosman.PointInTime{On: t.on(), Days: t.opt.PointInTime, Trouble: t.Trouble()}
+	t.mu.Lock()
+	if t.job != nil && (t.job.App == app || app == "") {
+		r := t.job.PointRecovery
+		p.Recovery = &r
+	}
+	t.mu.Unlock()
+	k := t.kept()
+	if k == nil {
+		return p, nil
+	}
+	all, err := k.Catalogue(ctx)
+	if err != nil {
+		return p, err
+	}
+	for _, s := range all {
+		spans := s.Spans(k.CoveredOf(s))
+		for _, span := range spans {
+			p.Spans = append(p.Spans, bosman.TimeSpan{From: span.From, To: span.To})
+		}
+		if proven, _ := s.Newest(); proven.At.After(p.Base) {
+			p.Base = proven.At
+		}
+		p.Bytes += s.Bytes()
+		for _, point := range s.Points {
+			if of, _, ok := cutLast(point.Name, "-"); app == "" || ok && of == app {
+				p.Points = append(p.Points, bosman.RestorePoint{Name: point.Name, At: point.At, Reachable: s.Reaches(point)})
+			}
+		}
+	}
+	st, err := k.State(ctx)
+	p.Waiting = st.Waiting
+	if bosman.KindOf(err) == bosman.KindUnavailable {
+		err = nil // the server is down; what is stored is not
+	}
+	return p, err
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// timelineFindings say for the doctor how keeping the log goes, as serve noted
+// it last.
+func timelineFindings(opt Options) []finding {
+	b, err := os.ReadFile(timelineStatus(opt.Data))
+	if err != nil {
+		return nil // it never was switched on here
+	}
+	var p bosman.PointInTime
+	if err := json.Unmarshal(b, &p); err != nil {
+		return []finding{{false, "how the log of the databases is kept cannot be read", "start bosman serve, which notes it"}}
+	}
+	switch {
+	case p.Trouble != "":
+		return []finding{{false, "not every moment of the databases can be recovered: " + p.Trouble, "see that the backup target can be written: bosman backup points"}}
+	case len(p.Spans) == 0:
+		return []finding{{false, "no moment of the databases can be recovered yet: there is no base backup", "wait some minutes, then: bosman backup points"}}
+	}
+	last := p.Spans[len(p.Spans)-1]
+	return []finding{{true, fmt.Sprintf("the databases can be recovered at every moment from %s to %s", last.From.Format(time.DateTime), last.To.Format(time.DateTime)+" UTC"), ""}}
+}
+
+// --- recoveries
+
+// reachable finds the plan for a moment. What was done just now is stored
+// first.
+func (t *timeline) reachable(ctx context.Context, m bosman.Moment) (*archive.Keeper, archive.Plan, error) {
+	k := t.kept()
+	if k == nil {
+		return nil, archive.Plan{}, bosman.NotFound("there is no database server whose log could be kept").WithKept("nothing was changed")
+	}
+	if at := m.At; t.on() && at.After(k.Covered()) && !at.After(time.Now()) {
+		if err := k.Advance(ctx); err != nil {
+			return k, archive.Plan{}, err
+		}
+		for end := time.Now().Add(20 * time.Second); k.Covered().Before(at) && time.Now().Before(end); {
+			select {
+			case <-ctx.Done():
+				return k, archive.Plan{}, ctx.Err()
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	p, err := k.Find(ctx, archive.Target{At: m.At, Point: m.Point})
+	return k, p, err
+}
+
+// PlanRecovery says what a recovery would take.
+func (t *timeline) PlanRecovery(ctx context.Context, i bosman.Instance, m bosman.Moment) (bosman.RecoveryPlan, error) {
+	_, p, err := t.reachable(ctx, m)
+	if err != nil {
+		return bosman.RecoveryPlan{}, err
+	}
+	keeper, err := t.databases.keeper(ctx, i, i.Database.Engine)
+	if err != nil {
+		return bosman.RecoveryPlan{}, err
+	}
+	content, err := databaseBytes(ctx, keeper, i.Database)
+	if err != nil {
+		return bosman.RecoveryPlan{}, err
+	}
+	free, err := database.Free(t.opt.Data)
+	out := bosman.RecoveryPlan{
+		Moment: bosman.Moment{At: p.Target.At, Point: p.Target.Point}, Base: p.Base.At, Segments: len(p.Segments),
+		Fetch: p.Fetch(), Needs: p.Needs() + 3*content, Free: free,
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if j := t.job; j != nil && j.State == bosman.RecoveryDone && j.App == i.App && j.Instance == i.Name {
+		out.Expected = j.EndedAt.Sub(j.BegunAt)
+	}
+	return out, err
+}
+
+// Recover begins a recovery.
+func (t *timeline) Recover(ctx context.Context, i bosman.Instance, m bosman.Moment, by string) (bosman.PointRecovery, error) {
+	plan, err := t.PlanRecovery(ctx, i, m)
+	if err != nil {
+		return bosman.PointRecovery{}, err
+	}
+	if err := database.Room(t.opt.Data, plan.Needs); err != nil {
+		return bosman.PointRecovery{}, bosman.AsError(err).WithKept("nothing was changed")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if j := t.job; j != nil && j.State == bosman.RecoveryRunning {
+		return bosman.PointRecovery{}, bosman.Busy("%s of %s is being recovered", j.Instance, j.App).WithKept("it goes on").WithNext("wait until it ends: bosman backup points")
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	j := recoveryNote{Stamp: now, PointRecovery: bosman.PointRecovery{
+		App: i.App, Instance: i.Name, Moment: plan.Moment, By: by, State: bosman.RecoveryRunning, Note: "waits", BegunAt: now,
+	}}
+	if err := t.note(j); err != nil {
+		return j.PointRecovery, err
+	}
+	select {
+	case t.asked <- struct{}{}:
+	default: // it looks anyway
+	}
+	return j.PointRecovery, nil
+}
+
+// note keeps how far a recovery came, on the disk too. The lock is held.
+func (t *timeline) note(j recoveryNote) error {
+	b, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(t.notePath(), b, 0o600); err != nil {
+		return bosman.Unavailable("the recovery could not be noted").WithKept("nothing was changed").Because(err)
+	}
+	t.job = &j
+	return nil
+}
+
+// recoveries carries out what was asked for, also before a restart.
+func (t *timeline) recoveries(ctx context.Context, k *archive.Keeper) {
+	for {
+		t.mu.Lock()
+		var j recoveryNote
+		if t.job != nil {
+			j = *t.job
+		}
+		t.mu.Unlock()
+		if j.State == bosman.RecoveryRunning {
+			t.carryOut(ctx, k, j)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.asked:
+		}
+	}
+}
+
+// carryOut does one recovery and notes how it went.
+func (t *timeline) carryOut(ctx context.Context, k *archive.Keeper, j recoveryNote) {
+	j.Tries++
+	step := func(note string) error {
+		j.Note = note
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return t.note(j)
+	}
+	var err error
+	if j.Tries > recoverTries {
+		err = bosman.Failed("the recovery was broken off %d times", recoverTries).WithKept("the database of " + j.Instance + " is as it is")
+	} else {
+		err = t.recover(ctx, k, &j, step)
+	}
+	if ctx.Err() != nil {
+		return // the next start begins it again
+	}
+	j.State, j.Kept, j.EndedAt = bosman.RecoveryDone, database.Stamp(j.Stamp), time.Now().UTC()
+	if err != nil {
+		j.State, j.Kept, j.Error = bosman.RecoveryFailed, "", bosman.AsError(err)
+		t.log.Error("a database could not be recovered", "app", j.App, "instance", j.Instance, "moment", j.Moment.At, "err", err)
+	}
+	for end := step(j.Note); end != nil; end = step(j.Note) { // the disk is full: nobody may take it for running for ever
+		t.log.Error("how a recovery went could not be noted", "err", end)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tryBaseAgain):
+		}
+	}
+	e := bosman.Event{App: j.App, Kind: bosman.EventInstanceChanged, Subject: j.Instance, At: time.Now().UTC()}
+	if err := t.store.AppendEvent(ctx, e); err != nil && ctx.Err() == nil {
+		t.log.Warn("nobody could be told that a recovery ended", "err", err)
+	}
+}
+
+// recover brings the database beside the instance's own.
+func (t *timeline) recover(ctx context.Context, k *archive.Keeper, j *recoveryNote, step func(string) error) error {
+	i, err := t.store.Instance(ctx, j.App, j.Instance)
+	if err != nil {
+		return err
+	}
+	target := archive.Target{At: j.Moment.At, Point: j.Moment.Point}
+	if target.Point != "" {
+		target.At = time.Time{}
+	}
+	plan, err := k.Find(ctx, target)
+	if err != nil {
+		return err
+	}
+	if err := step(fmt.Sprintf("fetching %s and replaying %d segments of the log", size(plan.Fetch()), len(plan.Segments))); err != nil {
+		return err
+	}
+	c, done, err := k.Replay(ctx, plan)
+	if err != nil {
+		return err
+	}
+	err = t.bring(ctx, i, c, j, step)
+	return errors.Join(err, done())
+}
+
+func (t *timeline) bring(ctx context.Context, i bosman.Instance, c *postgres.Cluster, j *recoveryNote, step func(string) error) error {
+	if err := step("taking the database out and comparing it"); err != nil {
+		return err
+	}
+	further, err := t.databases.further(i.App)
+	if err != nil {
+		return err
+	}
+	one, err := postgres.NewEngine(i.App, c)
+	if err != nil {
+		return err
+	}
+	keeper, err := t.databases.keeper(ctx, i, i.Database.Engine)
+	if err != nil {
+		return err
+	}
+	name := database.RecoveredName(i.Name, j.Stamp)
+	old, err := keeper.Engine.Find(ctx, name)
+	if err == nil { // of before a restart: nobody knows whether it was compared
+		err = keeper.Engine.Drop(ctx, old)
+	}
+	if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
+		return err
+	}
+	_, info, err := archive.Bring(ctx, withFurther(one, one, further), keeper.Engine, i.Name, name, filepath.Join(keeper.State, "tmp"))
+	if err != nil {
+		return err
+	}
+	tables, rows := info.Total()
+	j.Note = fmt.Sprintf("%d tables, %d rows as of %s", tables, rows, cmp.Or(j.Moment.Point, j.Moment.At.Format(time.DateTime)+" UTC"))
+	return nil
+}
+
+var _ helm.Timeline = (*timeline)(nil)

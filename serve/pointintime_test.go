@@ -1,0 +1,101 @@
+package serve
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/internal/need"
+)
+
+// Live is deployed to, somebody empties a table, and the database is recovered
+// at the restore point of the deployment and at a moment after it; live stays
+// until the recovered one is put in its place.
+func TestPointInTime(t *testing.T) {
+	need.Slow(t, "deploys a release with a database and recovers it")
+	need.File(t, "/usr/lib/postgresql", "postgresql")
+	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
+	w := newWorld(t, "postgres")
+	ctx := t.Context()
+	admin := bosman.Actor{Person: firstAdmin, From: "test"}
+	w.write("migrate.py", migrateApp)
+	m := strings.Replace(tinyManifest, "DATABASE", "postgres", 1)
+	m = strings.Replace(m, `"echo migrated"`, "/usr/bin/python3 migrate.py", 1)
+	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
+	create := "CREATE TABLE IF NOT EXISTS note (id serial PRIMARY KEY, words text, old text DEFAULT '-')\n"
+	w.release(1, "old", create)
+	_, err := w.s.helm.PlanRecovery(ctx, admin, "tiny", "staging", bosman.Moment{At: time.Now()})
+	if bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("the log is not kept yet: %v", err)
+	}
+
+	w.stop()
+	w.pointInTime = 7 // the server runs on and is only told
+	w.start()
+	reach := func() bosman.PointInTime {
+		t.Helper()
+		p, err := w.s.helm.PointInTime(ctx, admin, "tiny")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	w.until("there is a proven base backup", 2*time.Minute, func() bool { return !reach().Base.IsZero() })
+	first := w.must("deploy", "live", "1")
+	for _, word := range []string{"one", "two"} {
+		if code, body := w.get("live", "/add/"+word); code != http.StatusOK {
+			t.Fatalf("%d %s", code, body)
+		}
+	}
+	before := time.Now()
+	w.run("live", `/usr/bin/python3 -c 'import os, psycopg2
+c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor().execute("DELETE FROM note")'`)
+	w.until("the deployment's restore point can be reached", time.Minute, func() bool {
+		p := reach()
+		return len(p.Points) == 1 && p.Points[0].Name == "tiny-"+opRef(first.Number) && p.Points[0].Reachable
+	})
+	if p := reach(); !p.On || p.Days != 7 || p.Trouble != "" || len(p.Spans) != 1 || p.Bytes == 0 {
+		t.Errorf("%+v", p)
+	}
+
+	recovered := func(m bosman.Moment) bosman.PointRecovery {
+		t.Helper()
+		plan, err := w.s.helm.PlanRecovery(ctx, admin, "tiny", "live", m)
+		if err != nil || plan.Fetch == 0 || plan.Needs < plan.Fetch || plan.Segments == 0 {
+			t.Fatalf("plan: %+v, %v", plan, err)
+		}
+		r, err := w.s.helm.RecoverTo(ctx, admin, "tiny", "live", m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.until("the recovery ends", 2*time.Minute, func() bool { r = *reach().Recovery; return r.State != bosman.RecoveryRunning })
+		if r.State != bosman.RecoveryDone {
+			t.Fatalf("%+v", r)
+		}
+		return r
+	}
+	_, err = w.s.helm.RecoverTo(ctx, bosman.Actor{Person: "anna", From: "test"}, "tiny", "live", bosman.Moment{At: before})
+	if bosman.KindOf(err) != bosman.KindForbidden {
+		t.Errorf("a tester recovers: %v", err)
+	}
+	point := recovered(bosman.Moment{Point: "tiny-" + opRef(first.Number)})
+	if !strings.Contains(point.Note, " 0 rows") {
+		t.Errorf("at the point: %s", point.Note)
+	}
+	at := recovered(bosman.Moment{At: before})
+	if !strings.Contains(at.Note, " 2 rows") {
+		t.Errorf("before the deletion: %s", at.Note)
+	}
+	if code, body := w.get("live", "/"); code != http.StatusOK || !strings.HasPrefix(body, "hello 0 notes") {
+		t.Errorf("live was touched: %d %s", code, body)
+	}
+	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", at.Kept)); op.State != bosman.OpDone {
+		w.dump()
+		t.Fatalf("the swap: %s %v", op.State, op.Error)
+	}
+	if code, body := w.get("live", "/"); code != http.StatusOK || !strings.HasPrefix(body, "hello 2 notes, files one two") {
+		t.Errorf("after the swap: %d %s", code, body)
+	}
+}
