@@ -56,7 +56,7 @@ var fresh = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // it is below the temporary folder
+	defer os.RemoveAll(dir)
 	ctx, file := context.Background(), filepath.Join(dir, "engine.db")
 	e, err := steps.Open(ctx, steps.Options{Path: file, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
