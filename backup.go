@@ -47,6 +47,15 @@ type BackupHealth struct {
 	At       time.Time `json:"at"`                // when it was made
 	Next     time.Time `json:"next"`              // the next by schedule; zero for never
 	Trouble  string    `json:"trouble,omitempty"` // a sentence; "" when all is well
+	Log      string    `json:"log,omitempty"`     // why not every moment can be recovered, though it was asked for; "" when all is well
+}
+
+// Worst is what an operator is to be told first; "" when all is well.
+func (b BackupHealth) Worst() string {
+	if b.Trouble == "" && b.Log != "" {
+		return "not every moment can be recovered: " + b.Log
+	}
+	return b.Trouble
 }
 
 // CountedBackup gives the newest verified backup.

@@ -33,13 +33,14 @@ type StoredDatabase struct {
 type DatabaseServer struct {
 	Name     string `json:"name"`
 	Version  string `json:"version"`
-	Strategy string `json:"strategy"`          // "clone", "template", "dump"
-	Why      string `json:"why"`               // one sentence on it
-	Faster   string `json:"faster,omitempty"`  // why nothing faster is possible
-	Free     int64  `json:"free"`              // bytes of its disk
-	Leave    int64  `json:"leave"`             // bytes that copies leave free
-	Quota    int64  `json:"quota,omitempty"`   // bytes that an app's copies may take; 0: no bound
-	Lacking  string `json:"lacking,omitempty"` // what cannot be done with it here, and how to get it
+	Strategy string `json:"strategy"`           // "clone", "template", "dump"
+	Why      string `json:"why"`                // one sentence on it
+	Faster   string `json:"faster,omitempty"`   // why nothing faster is possible
+	Free     int64  `json:"free"`               // bytes of its disk
+	Leave    int64  `json:"leave"`              // bytes that copies leave free
+	Quota    int64  `json:"quota,omitempty"`    // bytes that an app's copies may take; 0: no bound
+	LogKept  bool   `json:"log_kept,omitempty"` // any moment of it can be recovered: see PointInTime
+	Lacking  string `json:"lacking,omitempty"`  // what cannot be done with it here, and how to get it
 }
 
 // Storage is what an app's databases take, and where.

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/bosman-cd/bosman"
 )
 
 type appCmd struct {
@@ -61,7 +64,13 @@ Examples:
 func (c *appAddCmd) Run(e *env) error {
 	var from *origin
 	if c.From != "" {
-		var err error
+		all, err := e.server().Apps(e.ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(all, func(a bosman.App) bool { return a.Name == c.Name }) { // nothing is fetched for that
+			return bosman.Conflict("there is already an app %s", c.Name).WithKept("it was left as it is").WithNext("bosman app list")
+		}
 		if from, err = e.openOrigin(c.From); err != nil {
 			return err
 		}

@@ -242,17 +242,17 @@ func (c *backupHealthCmd) Run(e *env) error {
 			if b.Newest != 0 {
 				newest = backupRef(b.Newest) + " " + e.ago(b.At)
 			}
-			rows = append(rows, []string{b.App, b.Instance, newest, e.ago(b.Next), b.Where, first(b.Trouble, "well")})
+			rows = append(rows, []string{b.App, b.Instance, newest, e.ago(b.Next), b.Where, first(b.Worst(), "well")})
 		}
 		return e.table([]string{"APP", "INSTANCE", "NEWEST THAT COUNTS", "NEXT", "WHERE", "STATE"}, rows, "no instance keeps backups: set instances.live.backup in bosman.yaml")
 	})
 	for _, b := range all {
-		if b.Trouble != "" {
+		if b.Worst() != "" {
 			bad = append(bad, b.App+"/"+b.Instance)
 		}
 	}
 	if err == nil && len(bad) > 0 {
-		err = bosman.Failed("the backups of %s cannot be relied on", strings.Join(bad, ", ")).WithNext("make one that counts: bosman backup make live --wait")
+		err = bosman.Failed("the backups of %s cannot be relied on", strings.Join(bad, ", ")).WithNext("make one that counts: bosman backup make live --wait; or see what can be reached: bosman backup points")
 	}
 	return err
 }
@@ -265,8 +265,8 @@ func (e *env) backupWarnings(app string) error {
 		return nil //nolint:nilerr // it is only an extra line
 	}
 	for _, b := range all {
-		if b.Trouble != "" {
-			if _, err := fmt.Fprintf(e.stderr, "! the backups of %s/%s cannot be relied on: %s\n", b.App, b.Instance, b.Trouble); err != nil {
+		if why := b.Worst(); why != "" {
+			if _, err := fmt.Fprintf(e.stderr, "! the backups of %s/%s cannot be relied on: %s\n", b.App, b.Instance, why); err != nil {
 				return err
 			}
 		}

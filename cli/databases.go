@@ -90,6 +90,8 @@ func (e *env) note(d bosman.StoredDatabase) string {
 		return "kept " + e.ago(d.KeptAt) + ", goes " + d.Until.Local().Format("2006-01-02")
 	case !d.KeptAt.IsZero():
 		return "kept " + e.ago(d.KeptAt)
+	case d.Role == bosman.StoredGolden && d.Copy.Backup != 0:
+		return "from backup " + backupRef(d.Copy.Backup)
 	case d.Owner != "":
 		return "of " + d.Owner
 	}
@@ -110,6 +112,11 @@ func (e *env) serverLines(v bosman.DatabaseServer) error {
 	}
 	if v.Faster != "" {
 		if err := e.say("  not faster: %s", v.Faster); err != nil {
+			return err
+		}
+	}
+	if v.LogKept {
+		if err := e.say("  its log is kept: bosman backup points"); err != nil {
 			return err
 		}
 	}

@@ -120,11 +120,11 @@ func checkURL(from string) error {
 	next := "name a folder, or write https://host/owner/name.git, ssh://git@host/owner/name.git or git@host:owner/name.git"
 	u, err := url.Parse(from)
 	switch {
-	case err != nil || !strings.Contains(from, "://") || u.Host == "" || strings.Contains(from, "::"):
+	case err != nil || !strings.Contains(from, "://"):
 		return bosman.Invalid("%q is neither a folder nor the address of a repository", from).WithNext(next)
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "ssh":
 		return bosman.Invalid("repositories are not fetched by %s://", u.Scheme).WithNext(next)
-	case strings.HasPrefix(u.Hostname(), "-") || strings.HasPrefix(u.User.Username(), "-") || strings.ContainsAny(from, "\r\n\x00"):
+	case u.Opaque != "" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") || strings.HasPrefix(u.User.Username(), "-") || strings.ContainsAny(from, "\r\n\x00"):
 		return bosman.Invalid("%q is not the address of a repository", from).WithNext(next)
 	}
 	if _, secret := u.User.Password(); secret {

@@ -42,7 +42,11 @@ func (e *env) copied(c bosman.CopyInfo) string {
 	if c.From == "" {
 		return "-"
 	}
-	return c.From + " " + e.ago(c.TakenAt)
+	text := c.From + " " + e.ago(c.TakenAt)
+	if c.Merged != "" { // its own release was behind the data
+		text += ", merged with main " + bosman.Short(c.Merged)
+	}
+	return text
 }
 
 type instancesRemoveCmd struct {

@@ -79,6 +79,9 @@ type Refresher interface {
 	Stale(ctx context.Context, from bosman.Database) (bool, error)
 	// Goldens lists the generations of from, newest first.
 	Goldens(ctx context.Context, from bosman.Database) ([]Golden, error)
+	// Offered gives those of them that are masked as is asked for now, while
+	// from runs release: Copy takes one of these.
+	Offered(ctx context.Context, from bosman.Database, release int) ([]Golden, error)
 }
 
 // Pooler is an engine that keeps copies ready, made in advance.
@@ -123,6 +126,10 @@ type BackupInfo struct {
 	Schema     Schema            `json:"schema"`
 	Extensions map[string]string `json:"extensions,omitempty"` // name → schema
 	Bytes      int64             `json:"bytes"`
+
+	// How far the writing to each database had come before it was read, in the
+	// engine's own words; the main one's under "". For Promoter.
+	Marks map[string]string `json:"marks,omitempty"`
 
 	ExtensionVersions map[string]string `json:"extension_versions,omitempty"`
 	Roles             []string          `json:"roles,omitempty"` // statements that make the app's roles, without passwords

@@ -250,20 +250,9 @@ func (j *job) unmigrate(ctx context.Context) error {
 // copy builds a fresh copy beside the instance's data while the old one still
 // serves.
 func (j *job) copy(ctx context.Context) error {
-	policy, err := j.Gate.Policy(ctx, j.op.App, j.i.Kind)
+	from, err := j.source(ctx)
 	if err != nil {
 		return err
-	}
-	name := policy.Copy
-	if name == "" {
-		name = string(bosman.KindStaging)
-	}
-	from, err := j.Records.Instance(ctx, j.op.App, name)
-	if err != nil {
-		return err
-	}
-	if from.Release == 0 {
-		return bosman.Conflict("%s runs nothing yet, so there is nothing to copy", name).WithNext("push to main and wait until " + name + " runs it")
 	}
 	target, err := j.Records.Release(ctx, j.op.App, j.op.Release)
 	if err != nil {
@@ -284,22 +273,28 @@ func (j *job) copy(ctx context.Context) error {
 		return asked
 	}
 	if bosman.KindOf(err) == bosman.KindConflict && refused && j.op.Change != 0 {
-		c := bosman.Ref(bosman.LetterChange, j.op.Change)
-		return bosman.AsError(err).WithNext("have it built merged with main as it is now: bosman build " + c + "; then try it again")
+		// It suited a moment ago: other data was copied meanwhile.
+		return bosman.AsError(err).WithNext("try it again: its merge result with main as it is now is taken then")
 	}
 	if err != nil {
 		return err
 	}
+	var merged MergeResult
+	if _, err := j.run.Get(ctx, keyMerged, &merged); err != nil {
+		return err
+	}
+	p.Copy.Merged = merged.Main
 	if err := j.run.Set(ctx, keyPrepared, p); err != nil {
 		return err
 	}
-	j.run.Note(ctx, "%s as of %s: %s", name, p.Copy.TakenAt.UTC().Format("15:04:05 UTC"), p.Note)
+	j.run.Note(ctx, "%s as of %s: %s", from.Name, p.Copy.TakenAt.UTC().Format("15:04:05 UTC"), p.Note)
 	return nil
 }
 
 // suits says whether the data of a release can be used by target: only if its
 // commit is part of target's history, else the schema may be newer than the
-// code.
+// code. A release that was made again of the same tree has several commits,
+// and any of them will do.
 func (j *job) suits(ctx context.Context, release int, target bosman.Release) (bool, error) {
 	r, err := j.Records.Release(ctx, j.op.App, release)
 	if bosman.KindOf(err) == bosman.KindNotFound {
@@ -311,7 +306,22 @@ func (j *job) suits(ctx context.Context, release int, target bosman.Release) (bo
 	if r.Number == target.Number {
 		return true, nil
 	}
-	return j.Source.IsAncestor(ctx, j.op.App, r.Commit, target.Commit)
+	olds, err := j.Records.Commits(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	news, err := j.Records.Commits(ctx, target)
+	if err != nil {
+		return false, err
+	}
+	for _, older := range olds {
+		for _, newer := range news {
+			if ok, err := j.Source.IsAncestor(ctx, j.op.App, older, newer); ok || err != nil {
+				return ok, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // restore builds the content of a backup beside the instance's data.

@@ -41,7 +41,9 @@ const (
 	keyHolding  = "holding"  // a hold over the migration
 	keyPutBack  = "put-back" // it was decided that the kept copy takes the place
 	keyBackOver = "back-over"
-	keyHeld     = "held" // a hold over a change of places
+	keyMerged   = "merged" // MergeResult that took the place of the release asked for
+	keyAsked    = "asked"  // the build of a merge result that is waited for
+	keyHeld     = "held"   // a hold over a change of places
 )
 
 func (s *Service) job(ctx context.Context, r *steps.Run) (*job, error) {

@@ -28,6 +28,7 @@ const (
 	stepStop    = "stop"
 	stepProve   = "prove"
 	stepHold    = "hold"
+	stepFit     = "fit"
 )
 
 // plans lists all plans in all versions that a run may still use. Who changes
@@ -35,7 +36,7 @@ const (
 //
 //	deploy   wait admit backup migrate prove start check │switch workers tag watch settle
 //	revert   take-over restore hold swap start check │switch workers settle
-//	try      admit copy close swap migrate start check │switch workers settle
+//	try      fit admit copy close swap migrate start check │switch workers settle
 //	restore  admit restore close swap start check  │switch workers settle
 //	restart  admit start check                     │switch workers settle
 //	start    admit start check                     │switch workers settle
@@ -61,13 +62,15 @@ func (s *Service) plans() []steps.Plan {
 	takeOver := s.step(stepTake, (*job).takeOver, nil)
 	kept := s.step(stepBackup, (*job).backup, (*job).unkeep)
 	prove := s.step(stepProve, (*job).prove, (*job).unprove)
+	fresh := s.step(stepCopy, (*job).copy, (*job).discard)
 	hold := s.step(stepHold, (*job).hold, (*job).letGo)
 	return []steps.Plan{
 		s.plan(bosman.PlanDeploy, wait, admit, backup, migrate, start, check, sw, workers, tag, watch, settle),
 		s.version(2, bosman.PlanDeploy, wait, admit, kept, migrate, prove, start, check, sw, workers, tag, watch, settle),
 		s.plan(bosman.PlanRevert, takeOver, restore, swap, start, check, sw, workers, settle),
 		s.version(2, bosman.PlanRevert, takeOver, restore, hold, swap, start, check, sw, workers, settle),
-		s.plan(bosman.PlanTry, admit, s.step(stepCopy, (*job).copy, (*job).discard), takeDown, swap, migrate, start, check, sw, workers, settle),
+		s.plan(bosman.PlanTry, admit, fresh, takeDown, swap, migrate, start, check, sw, workers, settle),
+		s.version(2, bosman.PlanTry, s.step(stepFit, (*job).fit, nil), admit, fresh, takeDown, swap, migrate, start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestore, admit, restore, takeDown, swap, start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestart, admit, start, check, sw, workers, settle),
 		s.plan(bosman.PlanStart, admit, start, check, sw, workers, settle),

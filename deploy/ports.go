@@ -63,6 +63,8 @@ type BackupRows interface {
 type ReleaseRows interface {
 	// Release gives a release; KindNotFound when its files were pruned away.
 	Release(ctx context.Context, app string, n int) (bosman.Release, error)
+	// Commits gives the commits of which builds made r or found it made.
+	Commits(ctx context.Context, r bosman.Release) ([]string, error)
 	// Manifest is the bosman.yaml of a release.
 	Manifest(ctx context.Context, app string, n int) (*bosman.Manifest, error)
 	// MarkBad marks a release that was reverted, with an event.
@@ -85,6 +87,11 @@ type Gate interface {
 	// RevertByItself asks for the revert of a deployment that does badly, with
 	// its data if restore says so. KindBusy if one is under way.
 	RevertByItself(ctx context.Context, op bosman.Operation, restore bool, why string) (bosman.Operation, error)
+	// MergeResult gives the change that op is about, merged with main as it is
+	// now. What was not built yet is queued: asked is the build that op asked
+	// for before, which is not asked for twice. KindConflict, with nothing
+	// queued, if they conflict or the build made no release.
+	MergeResult(ctx context.Context, op bosman.Operation, asked int) (MergeResult, error)
 	// Forecast says what is known beforehand of a deployment's migrations.
 	Forecast(ctx context.Context, op bosman.Operation) (Forecast, error)
 }
@@ -256,6 +263,10 @@ type Kept struct {
 // Copies builds data beside an instance's own and changes places. All calls
 // may be repeated.
 type Copies interface {
+	// Offered gives the releases whose data a copy of from could hold now,
+	// newest first; exact is as in CopyOptions. None for an app without a
+	// database: any release can use its files.
+	Offered(ctx context.Context, i, from bosman.Instance, exact bool) ([]int, error)
 	// Copy copies another instance's database and files. KindConflict when no
 	// copy suits o.Accept.
 	Copy(ctx context.Context, i, from bosman.Instance, o CopyOptions) (Prepared, error)

@@ -394,17 +394,6 @@ func TestFirstTryFails(t *testing.T) {
 	}
 }
 
-// Data of a newer release under the older code of a change is refused.
-func TestTryOfAChangeThatStagingIsAheadOf(t *testing.T) {
-	f := newFixture(t)
-	f.wait(f.ask(bosman.PlanDeploy, "staging", 3))
-	op := f.wait(f.ask(bosman.PlanTry, "testing-anna", 2, change(12)))
-	if op.State != bosman.OpFailed || op.Error.Kind != bosman.KindConflict {
-		t.Errorf("row %+v", op)
-	}
-	f.serves("staging", 3)
-}
-
 func TestRestore(t *testing.T) {
 	f := newFixture(t)
 	k := f.wait(f.ask(bosman.PlanBackup, "live", 1))

@@ -53,6 +53,8 @@ type state struct {
 	Calls      []string
 	Violations []string
 	Reverts    int
+	Asked      int // for a merge result
+	Builds     int // how often it is still being built
 	Fence      int
 }
 
@@ -286,6 +288,10 @@ func (w *world) Release(_ context.Context, _ string, n int) (bosman.Release, err
 	return r, nil
 }
 
+func (w *world) Commits(_ context.Context, r bosman.Release) ([]string, error) {
+	return []string{r.Commit}, nil
+}
+
 func (w *world) Manifest(_ context.Context, _ string, n int) (*bosman.Manifest, error) {
 	return &bosman.Manifest{Release: "migrate", Health: "/healthz"}, nil
 }
@@ -325,6 +331,23 @@ func (w *world) Policy(_ context.Context, _ string, kind bosman.InstanceKind) (*
 	case bosman.KindTesting, bosman.KindPreview:
 	}
 	return &bosman.Policy{Copy: "staging"}, nil
+}
+
+// MergeResult is the highest release, once it was asked for as often as the
+// test says.
+func (w *world) MergeResult(ctx context.Context, op bosman.Operation, asked int) (MergeResult, error) {
+	m := MergeResult{Build: 413, Main: "1a2b3c4d5e6f"}
+	err := w.call(ctx, "MergeResult", func(s *state) error {
+		if s.Asked++; s.Asked <= s.Builds {
+			m.Wait = fmt.Sprintf("b413 builds c%d, which b%d asked for", op.Change, asked)
+			return nil
+		}
+		for n := range s.Releases {
+			m.Release = max(m.Release, n)
+		}
+		return nil
+	})
+	return m, err
 }
 
 func (w *world) Forecast(context.Context, bosman.Operation) (Forecast, error) {

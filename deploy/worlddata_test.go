@@ -65,6 +65,10 @@ func (w databases) Backup(ctx context.Context, i bosman.Instance, b bosman.Backu
 	return b, err
 }
 
+func (w *world) Offered(_ context.Context, _, from bosman.Instance, _ bool) ([]int, error) {
+	return []int{from.Release}, nil
+}
+
 func (w *world) Copy(ctx context.Context, i, from bosman.Instance, o CopyOptions) (Prepared, error) {
 	p := Prepared{
 		Name: fmt.Sprintf("%s__next_d%d", i.Name, o.Operation), Database: bosman.Database{Engine: "postgres", Name: i.Name}, Note: "1,045 MB in 2.3 s",

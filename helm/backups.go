@@ -359,11 +359,11 @@ func (h *Helm) backupMessage(ctx context.Context, m notify.Message, e bosman.Eve
 	}
 	b, _, err := h.backupHealth(ctx, i)
 	h.addTimeline(i, &b)
-	if err != nil || b.Trouble == "" {
+	if err != nil || b.Worst() == "" {
 		return m, false, err
 	}
 	m.Kind, m.Instance, m.Title = "backup.failed", i.Name, fmt.Sprintf("%s: the backups of %s cannot be relied on", e.App, i.Name)
-	m.Text = b.Trouble + ""
+	m.Text = b.Worst()
 	m.URL = h.Addresses.Page(fmt.Sprintf("/%s/%s", e.App, i.Name))
 	return m, true, nil
 }

@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/bosman-cd/bosman"
@@ -23,6 +24,15 @@ func (h *Helm) TryExact(ctx context.Context, a bosman.Actor, app, ref, instance 
 // ResetExact is Reset with the source's data of this moment.
 func (h *Helm) ResetExact(ctx context.Context, a bosman.Actor, app, instance string) (bosman.Operation, error) {
 	return h.reset(ctx, a, app, instance, true)
+}
+
+// CopySource names the instance that testing instances of an app are copies of.
+func (h *Helm) CopySource(ctx context.Context, app string) (string, error) {
+	policy, err := h.Policy(ctx, app, bosman.KindTesting)
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(policy.Copy, string(bosman.KindStaging)), nil
 }
 
 // DatabasesOf lists the databases of an app with their sizes, for whoever may

@@ -14,16 +14,8 @@ import (
 func (h *Helm) followMain(ctx context.Context, name string) error {
 	h.sending.Lock()
 	defer h.sending.Unlock()
-	app, err := h.Store.App(ctx, name)
-	if err != nil {
-		return err
-	}
-	f, err := h.followed(ctx, app)
-	if err != nil || f.head == "" {
-		return err
-	}
-	r, err := h.releaseOf(ctx, app, f)
-	if err != nil || r.Number == 0 || r.Tests != bosman.TestsGreen || r.Trust != bosman.TrustTeam {
+	f, r, err := h.toFollow(ctx, name)
+	if err != nil || r.Tests != bosman.TestsGreen || r.Trust != bosman.TrustTeam {
 		return err
 	}
 	instances, err := h.Store.Instances(ctx, name)

@@ -8,6 +8,21 @@ import (
 	"github.com/bosman-cd/bosman/store"
 )
 
+// toFollow tells the branch that staging follows and the release it is to run
+// for it; zero while there is none.
+func (h *Helm) toFollow(ctx context.Context, name string) (followed, bosman.Release, error) {
+	app, err := h.Store.App(ctx, name)
+	if err != nil {
+		return followed{}, bosman.Release{}, err
+	}
+	f, err := h.followed(ctx, app)
+	if err != nil || f.head == "" {
+		return f, bosman.Release{}, err
+	}
+	r, err := h.releaseOf(ctx, app, f)
+	return f, r, err
+}
+
 // Held says why an instance does not follow its branch although that has a release
 // for it; nil when it does, or when nobody expects it to.
 func (h *Helm) Held(ctx context.Context, a bosman.Actor, app, instance string) (*bosman.Held, error) {
@@ -22,15 +37,7 @@ func (h *Helm) held(ctx context.Context, i bosman.Instance) (*bosman.Held, error
 	if i.Kind != bosman.KindStaging {
 		return nil, nil
 	}
-	app, err := h.Store.App(ctx, i.App)
-	if err != nil {
-		return nil, err
-	}
-	f, err := h.followed(ctx, app)
-	if err != nil || f.head == "" {
-		return nil, err
-	}
-	r, err := h.releaseOf(ctx, app, f)
+	f, r, err := h.toFollow(ctx, i.App)
 	if err != nil || r.Bad == "" || r.Number == i.Release {
 		return nil, err
 	}

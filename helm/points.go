@@ -33,11 +33,8 @@ func onTimeline(i bosman.Instance) bool {
 // backups fare. It does not keep live from being deployed to, which makes a
 // backup of its own.
 func (h *Helm) addTimeline(i bosman.Instance, b *bosman.BackupHealth) {
-	if h.Timeline == nil || !onTimeline(i) || b.Trouble != "" {
-		return
-	}
-	if why := h.Timeline.Trouble(); why != "" {
-		b.Trouble = "not every moment can be recovered: " + why
+	if h.Timeline != nil && onTimeline(i) {
+		b.Log = h.Timeline.Trouble()
 	}
 }
 
@@ -98,12 +95,16 @@ func (h *Helm) RecoverTo(ctx context.Context, a bosman.Actor, app, instance stri
 	if err != nil {
 		return bosman.PointRecovery{}, err
 	}
-	r, err := h.Timeline.Recover(ctx, i, m, a.Person)
+	plan, err := h.Timeline.PlanRecovery(ctx, i, m)
 	if err != nil {
-		return r, err
+		return bosman.PointRecovery{}, err
 	}
-	what := "recover the database of " + instance + " as of " + r.Moment.At.Format(time.DateTime) + " UTC"
-	return r, h.Store.InTx(ctx, func(s *store.Store) error {
+	what := "recover the database of " + instance + " as of " + plan.Moment.At.Format(time.DateTime) + " UTC"
+	err = h.Store.InTx(ctx, func(s *store.Store) error {
 		return h.note(ctx, s, a, bosman.Activity{App: app, What: what, Subject: instance, Instance: instance}, event(bosman.EventInstanceChanged, instance))
 	})
+	if err != nil {
+		return bosman.PointRecovery{}, err
+	}
+	return h.Timeline.Recover(ctx, i, m, a.Person)
 }

@@ -64,16 +64,23 @@ func (h *Helm) SettlePreviews(ctx context.Context, app string) error {
 	if err := h.removePreviews(ctx, app, wanted); err != nil || policy == nil {
 		return err
 	}
-	if err := h.sleepIdle(ctx, app, policy); err != nil {
+	idle, err := bosman.ParseDuration(policy.Idle)
+	if err != nil {
+		return err
+	}
+	if err := h.sleepIdle(ctx, app, idle, policy.Idle); err != nil {
+		return err
+	}
+	if _, err := h.trim(ctx, app, "", policy.Max); err != nil {
 		return err
 	}
 	source, err := h.Store.Instance(ctx, app, cmp.Or(policy.Copy, string(bosman.KindStaging)))
 	if err != nil || source.Release == 0 {
 		return ignoreMissing(err) // there is nothing to copy yet
 	}
-	for _, c := range open {
+	for _, c := range slices.Backward(open) { // what moved last stays awake
 		if wanted[previewName(c.Number)] {
-			if err := h.preview(ctx, c, policy); err != nil {
+			if err := h.preview(ctx, c, policy.Max, idle); err != nil {
 				return err
 			}
 		}
@@ -154,18 +161,14 @@ func (h *Helm) previewsOf(ctx context.Context, app string) ([]preview, error) {
 	return out, nil
 }
 
-func (h *Helm) sleepIdle(ctx context.Context, app string, policy *bosman.Policy) error {
-	idle, err := bosman.ParseDuration(policy.Idle)
-	if err != nil {
-		return err
-	}
+func (h *Helm) sleepIdle(ctx context.Context, app string, idle time.Duration, words string) error {
 	all, err := h.previewsOf(ctx, app)
 	if err != nil {
 		return err
 	}
 	for _, p := range all {
 		if p.awake() && !p.busy && h.now().Sub(p.used()) >= idle {
-			if err := h.sleep(ctx, p.Instance, "nobody used it for "+policy.Idle); err != nil {
+			if err := h.sleep(ctx, p.Instance, "nobody used it for "+words); err != nil {
 				return err
 			}
 		}
@@ -178,14 +181,14 @@ func (h *Helm) sleep(ctx context.Context, i bosman.Instance, why string) error {
 	return err
 }
 
-// roomFor puts the least recently used previews to sleep until one more, the
-// named one, may be awake; false while those that could are all busy.
-func (h *Helm) roomFor(ctx context.Context, app, name string, policy *bosman.Policy) (bool, error) {
+// trim puts the least recently used previews to sleep until no more than most
+// are awake besides the named one; false while those that could are all busy.
+func (h *Helm) trim(ctx context.Context, app, name string, most int) (bool, error) {
 	all, err := h.previewsOf(ctx, app)
 	if err != nil {
 		return false, err
 	}
-	over := 1 - policy.Max
+	over := -most
 	for _, p := range all {
 		if p.Name != name && p.awake() {
 			over++
@@ -193,7 +196,7 @@ func (h *Helm) roomFor(ctx context.Context, app, name string, policy *bosman.Pol
 	}
 	for _, p := range all {
 		if over > 0 && p.Name != name && p.awake() && !p.busy {
-			if err := h.sleep(ctx, p.Instance, "another was wanted, and no more than the max of bosman.yaml are awake"); err != nil {
+			if err := h.sleep(ctx, p.Instance, "others are wanted, and no more than max of bosman.yaml are awake"); err != nil {
 				return false, err
 			}
 			over--
@@ -202,11 +205,15 @@ func (h *Helm) roomFor(ctx context.Context, app, name string, policy *bosman.Pol
 	return over <= 0, nil
 }
 
-// preview puts the newest green build of a change on its preview, once.
-func (h *Helm) preview(ctx context.Context, c bosman.Change, policy *bosman.Policy) error {
+// preview puts the newest green build of a change on its preview, once. What
+// would sleep by now is not made.
+func (h *Helm) preview(ctx context.Context, c bosman.Change, most int, idle time.Duration) error {
 	b, err := h.Store.LatestBuild(ctx, c.App, c.Number)
 	if err != nil || b.Head != c.Head || b.State != bosman.BuildGreen || b.Release == 0 || b.Unconcerned() {
 		return ignoreMissing(err)
+	}
+	if moved := h.now().Sub(c.UpdatedAt); moved >= idle && h.now().Sub(b.EndedAt) >= idle {
+		return nil
 	}
 	name := previewName(c.Number)
 	ops, err := h.Store.Operations(ctx, c.App, name, 0)
@@ -218,7 +225,7 @@ func (h *Helm) preview(ctx context.Context, c bosman.Change, policy *bosman.Poli
 			return nil // it came, is on its way, or failed; what people did since is theirs
 		}
 	}
-	room, err := h.roomFor(ctx, c.App, name, policy)
+	room, err := h.trim(ctx, c.App, name, most-1)
 	if err != nil || !room {
 		return err // it is looked at again when one of the others ends
 	}
@@ -248,7 +255,7 @@ func (h *Helm) Wake(ctx context.Context, app, name string) error {
 		return err
 	}
 	if policy.Max > 0 {
-		if room, err := h.roomFor(ctx, app, name, policy); err != nil || !room {
+		if room, err := h.trim(ctx, app, name, policy.Max-1); err != nil || !room {
 			return err
 		}
 	}

@@ -151,6 +151,7 @@ func TestPreviewsSleepAndWake(t *testing.T) {
 	if err := r.Store.MarkUsed(ctx, "rms", "preview-c2", r.now); err != nil {
 		t.Fatal(err)
 	}
+	r.now = r.now.Add(time.Minute)
 	begun := len(r.begun)
 	for range 2 {
 		if err := r.Wake(ctx, "rms", "preview-c1"); err != nil {
@@ -166,6 +167,23 @@ func TestPreviewsSleepAndWake(t *testing.T) {
 		t.Errorf("after waking: %v", got)
 	}
 
+	// Fewer may be awake.
+	r.write("bosman.yaml", "instances: {preview: {max: 1, idle: 2h}}\n")
+	r.commit("one preview")
+	r.push("main")
+	ops = r.look(ctx)
+	if len(ops) != 1 || ops[0].Plan != bosman.PlanStop || ops[0].Instance != "preview-c2" {
+		t.Fatalf("one of two: %+v", ops)
+	}
+	r.over(ctx, ops...)
+	r.write("bosman.yaml", "instances: {preview: {max: 2, idle: 2h}}\n")
+	r.commit("two previews")
+	r.push("main")
+	if err := r.Wake(ctx, "rms", "preview-c2"); err != nil {
+		t.Fatal(err)
+	}
+	r.over(ctx, r.last())
+
 	// Somebody's own stop is nobody's to undo.
 	stopped, err := r.Stop(ctx, admin, "rms", "preview-c1")
 	if err != nil {
@@ -179,7 +197,7 @@ func TestPreviewsSleepAndWake(t *testing.T) {
 
 	r.now = r.now.Add(2 * time.Hour)
 	ops = r.look(ctx)
-	if len(ops) != 1 || ops[0].Plan != bosman.PlanStop || ops[0].Instance != "preview-c2" {
+	if len(ops) != 1 || ops[0].Plan != bosman.PlanStop || ops[0].Instance != "preview-c2" || ops[0].Why != "nobody used it for 2h" {
 		t.Errorf("idle: %+v", ops)
 	}
 	r.over(ctx, ops...)

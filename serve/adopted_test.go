@@ -157,6 +157,12 @@ func TestAdoptedDatabase(t *testing.T) {
 		t.Errorf("the backup %+v", b)
 	}
 
+	// The proof of a backup is the next golden copy, masked.
+	proof := w.op(w.s.helm.MakeBackup(ctx, bosman.System(), "tiny", "live"))
+	if g := w.goldens(); proof.State != bosman.OpDone || len(g) == 0 || g[0].Copy.Backup != proof.Backup || g[0].Copy.Release != 2 || g[0].Instance != "live" {
+		t.Errorf("%s: %v; golden copies %+v", proof.State, proof.Error, g)
+	}
+
 	// A tester gets a masked copy on Bosman's own server.
 	w.git(w.work, "checkout", "-q", "-b", "feature")
 	w.write("words.txt", "hello three\n")
@@ -172,7 +178,7 @@ k = psycopg2.connect(os.environ["DATABASE_URL"]).cursor(); k.execute("SELECT wor
 	if said == "[]\n" || !strings.Contains(said, "',)]") || strings.Contains(said, "verysecretnote") {
 		t.Errorf("the copy holds %s", said)
 	}
-	if i, err = w.s.store.Instance(ctx, "tiny", "testing-anna"); err != nil || i.Database.Adopted() || i.Copy.From != "live" {
+	if i, err = w.s.store.Instance(ctx, "tiny", "testing-anna"); err != nil || i.Database.Adopted() || i.Copy.From != "live" || i.Copy.Backup != proof.Backup {
 		t.Errorf("the copy is %+v %+v, %v", i.Database, i.Copy, err)
 	}
 

@@ -158,19 +158,6 @@ func describe(b *bosman.Backup, m database.Manifest) {
 	}
 }
 
-// verify proves a backup and notes it in its row.
-func (d *databases) verify(ctx context.Context, k *database.Keeper, at database.Place, b *bosman.Backup, every bool) error {
-	begun := time.Now()
-	if _, err := k.Verify(ctx, at, every); err != nil {
-		if ctx.Err() == nil {
-			b.Error, b.VerifiedAt = bosman.AsError(err).Message, time.Time{}
-		}
-		return err
-	}
-	b.VerifiedAt, b.VerifyTook, b.Error = time.Now().UTC(), time.Since(begun), ""
-	return nil
-}
-
 // Restore builds the content of a backup beside the data of i.
 func (d *databases) Restore(ctx context.Context, i bosman.Instance, b bosman.Backup, _ int) (deploy.Prepared, error) {
 	k, m, err := d.of(ctx, i, i.Release)

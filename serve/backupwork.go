@@ -375,14 +375,14 @@ func (w *backupWork) tell(ctx context.Context, i bosman.Instance) error {
 			continue
 		}
 		known, err := w.store.Setting(ctx, troubleSetting(i))
-		if err != nil || known == b.Trouble {
+		if err != nil || known == b.Worst() {
 			return err
 		}
-		if b.Trouble != "" {
-			w.log.Error("the backups of an instance cannot be relied on", "app", i.App, "instance", i.Name, "why", b.Trouble)
+		if why := b.Worst(); why != "" {
+			w.log.Error("the backups of an instance cannot be relied on", "app", i.App, "instance", i.Name, "why", why)
 		}
 		return w.store.InTx(ctx, func(s *store.Store) error {
-			if err := s.SetSetting(ctx, troubleSetting(i), b.Trouble); err != nil {
+			if err := s.SetSetting(ctx, troubleSetting(i), b.Worst()); err != nil {
 				return err
 			}
 			return s.AppendEvent(ctx, bosman.Event{App: i.App, Kind: bosman.EventBackupTrouble, Subject: i.Name, At: time.Now().UTC()})

@@ -79,7 +79,8 @@ func (s *server) followCopies(ctx context.Context) error {
 		if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
 			return err
 		}
-		s.databases.renewals.want(e.App, i.Kind == bosman.KindStaging)
+		// A backup changes nothing, and its proof may have made a golden copy.
+		s.databases.renewals.want(e.App, i.Kind == bosman.KindStaging && op.Plan != bosman.PlanBackup)
 		return nil
 	})
 }

@@ -29,6 +29,10 @@ func (g *oneGolden) Goldens(context.Context, bosman.Database) ([]database.Golden
 	return g.all, nil
 }
 
+func (g *oneGolden) Offered(context.Context, bosman.Database, int) ([]database.Golden, error) {
+	return g.all, nil
+}
+
 func TestWhenGoldenCopiesAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {

@@ -27,7 +27,9 @@ type databases struct {
 	instances *instances // runs the guard command
 	vaults    *vaults    // where backups lie
 	masks     *masks     // what copies must not show
-	log       *slog.Logger
+	// copySource names the instance that testers' copies are made of; nil: nobody knows.
+	copySource func(ctx context.Context, app string) (string, error)
+	log        *slog.Logger
 
 	postgresBin    string // programs of the PostgreSQL that a new cluster for copies is made with; "" is Debian's newest
 	postgresClient string // programs that dump and restore; "" are those that fit best
@@ -263,6 +265,31 @@ func (d *databases) Copy(ctx context.Context, i, from bosman.Instance, o deploy.
 	}
 	db, err := place(ctx, k, i.Name)
 	return deploy.Prepared{Name: i.Name, Database: db, Copy: info, Note: note}, err
+}
+
+// Offered gives the releases whose data a copy of from could hold now, newest
+// first.
+func (d *databases) Offered(ctx context.Context, i, from bosman.Instance, exact bool) ([]int, error) {
+	k, _, err := d.of(ctx, i, from.Release)
+	if err != nil || k.Engine == nil {
+		return nil, err
+	}
+	r, ok := k.Engine.(database.Refresher)
+	if !ok || exact {
+		return []int{from.Release}, nil
+	}
+	if err := d.lend(ctx, from); err != nil {
+		return nil, err
+	}
+	all, err := r.Offered(ctx, from.Database, from.Release)
+	if err != nil || len(all) == 0 { // one is made then
+		return []int{from.Release}, err
+	}
+	out := make([]int, 0, len(all))
+	for _, g := range all {
+		out = append(out, g.Copy.Release)
+	}
+	return out, nil
 }
 
 // own gives an instance's own database with its password, which is kept

@@ -35,6 +35,7 @@ type timeline struct {
 	failure string
 	base    string // why there is no base backup that counts; "" if there is one, or it is being made
 	trouble string
+	noted   time.Time // when how things stand was noted for the doctor
 }
 
 // recoveryNote is a recovery as it is noted on the disk.
@@ -52,7 +53,10 @@ const (
 	baseOverdue  = 49 * time.Hour // two of them failed
 	waitingLong  = 5 * time.Minute
 	failingLong  = time.Minute
+	tendEvery    = 5 * time.Minute
 	tryBaseAgain = 10 * time.Minute
+	noteEvery    = time.Minute // it lists what is in the target
+	storedSoon   = 45 * time.Second
 	recoverTries = 3 // a recovery that Bosman did not survive so often is given up
 )
 
@@ -130,6 +134,11 @@ func (t *timeline) begin(ctx context.Context, k *archive.Keeper) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.log.Warn("how the last recovery went is not known any more", "err", err)
 	}
+	if !t.on() {
+		if err := os.Remove(t.statusPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return bosman.Unavailable("the note on the log of the databases cannot be removed").Because(err)
+		}
+	}
 	restarted, err := k.Cluster.Reload(ctx)
 	if err != nil && ctx.Err() == nil {
 		t.log.Error("the database server could not be told whether to keep its log", "err", err)
@@ -200,13 +209,20 @@ func (t *timeline) look(ctx context.Context, k *archive.Keeper) {
 	if why != was && why != "" {
 		t.log.Error("not every moment of the databases can be recovered", "why", why)
 	}
-	if p, err := t.PointInTime(ctx, ""); err == nil {
-		if b, err := json.Marshal(p); err == nil {
-			if err := atomicfile.Write(t.statusPath(), b, 0o600); err != nil {
-				t.log.Warn("how the log of the databases is kept could not be noted", "err", err)
-			}
+	if why == was && time.Since(t.noted) < noteEvery {
+		return
+	}
+	p, err := t.PointInTime(ctx, "")
+	if err != nil { // the target cannot be reached: what was known stays
+		p = readTimeline(t.opt.Data)
+		p.Trouble = why
+	}
+	if b, err := json.Marshal(p); err == nil {
+		if err := atomicfile.Write(t.statusPath(), b, 0o600); err != nil {
+			t.log.Warn("how the log of the databases is kept could not be noted", "err", err)
 		}
 	}
+	t.noted = time.Now()
 }
 
 // judge says what is wrong, in a sentence. The lock is held.
@@ -236,7 +252,7 @@ func (t *timeline) Trouble() string {
 
 // bases makes base backups, proves them and removes what is not needed.
 func (t *timeline) bases(ctx context.Context, k *archive.Keeper) {
-	tick := time.NewTicker(advanceEvery)
+	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	var failed time.Time
 	for {
@@ -343,9 +359,21 @@ func (t *timeline) follow(ctx context.Context) error {
 	if !t.on() {
 		return nil
 	}
-	return t.store.FollowAs(ctx, "restore points", func(ctx context.Context, e bosman.Event) error {
+	const reader, enough = "restore points", 1000
+	last, err := t.store.LastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := t.store.Cursor(ctx, reader)
+	if err == nil && seen < last-enough { // of before it was switched on
+		err = t.store.SetCursor(ctx, reader, last-enough)
+	}
+	if err != nil {
+		return err
+	}
+	return t.store.FollowAs(ctx, reader, func(ctx context.Context, e bosman.Event) error {
 		if e.Kind != bosman.EventOperationEnded || time.Since(e.At) > waitingLong {
-			return nil // of before it was switched on: its moment has passed
+			return nil // its moment has passed
 		}
 		n, err := bosman.ParseRef(bosman.LetterOperation, e.Subject)
 		if err != nil {
@@ -430,18 +458,23 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
+// readTimeline gives how things stood when serve noted it last; zero if it
+// never did.
+func readTimeline(data string) (p bosman.PointInTime) {
+	b, err := os.ReadFile(timelineStatus(data))
+	if err != nil || json.Unmarshal(b, &p) != nil {
+		return bosman.PointInTime{}
+	}
+	return p
+}
+
 // timelineFindings say for the doctor how keeping the log goes, as serve noted
 // it last.
 func timelineFindings(opt Options) []finding {
-	b, err := os.ReadFile(timelineStatus(opt.Data))
-	if err != nil {
-		return nil // it never was switched on here
-	}
-	var p bosman.PointInTime
-	if err := json.Unmarshal(b, &p); err != nil {
-		return []finding{{false, "how the log of the databases is kept cannot be read", "start bosman serve, which notes it"}}
-	}
+	p := readTimeline(opt.Data)
 	switch {
+	case !p.On:
+		return nil // it was not switched on when serve ran last
 	case p.Trouble != "":
 		return []finding{{false, "not every moment of the databases can be recovered: " + p.Trouble, "see that the backup target can be written: bosman backup points"}}
 	case len(p.Spans) == 0:
@@ -464,7 +497,7 @@ func (t *timeline) reachable(ctx context.Context, m bosman.Moment) (*archive.Kee
 		if err := k.Advance(ctx); err != nil {
 			return k, archive.Plan{}, err
 		}
-		for end := time.Now().Add(20 * time.Second); k.Covered().Before(at) && time.Now().Before(end); {
+		for end := time.Now().Add(storedSoon); k.Covered().Before(at) && time.Now().Before(end); {
 			select {
 			case <-ctx.Done():
 				return k, archive.Plan{}, ctx.Err()
@@ -608,11 +641,7 @@ func (t *timeline) recover(ctx context.Context, k *archive.Keeper, j *recoveryNo
 	if err != nil {
 		return err
 	}
-	target := archive.Target{At: j.Moment.At, Point: j.Moment.Point}
-	if target.Point != "" {
-		target.At = time.Time{}
-	}
-	plan, err := k.Find(ctx, target)
+	_, plan, err := t.reachable(ctx, j.Moment)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database/postgres/archive"
 	"github.com/bosman-cd/bosman/internal/need"
 )
 
@@ -97,5 +98,35 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 	}
 	if code, body := w.get("live", "/"); code != http.StatusOK || !strings.HasPrefix(body, "hello 2 notes, files one two") {
 		t.Errorf("after the swap: %d %s", code, body)
+	}
+}
+
+// What is wrong with keeping the log is said in a sentence, the worst first.
+func TestTimelineTrouble(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for what, c := range map[string]struct {
+		state archive.State
+		err   error
+		fails time.Duration
+		base  string
+		want  string
+	}{
+		"all is well":             {},
+		"some wait for a moment":  {state: archive.State{Waiting: 2, Since: now.Add(-time.Minute)}},
+		"they wait long":          {state: archive.State{Waiting: 2, Bytes: 32 << 20, Since: now.Add(-time.Hour)}, want: "2 finished segments (32 MB) wait on this machine since 23 Nov 11:00 UTC"},
+		"the target just failed":  {fails: time.Second},
+		"the target is away":      {state: archive.State{Waiting: 2, Since: now.Add(-2 * time.Minute)}, fails: 2 * time.Minute, want: "the target is full"},
+		"some were let go":        {state: archive.State{Lost: now.Add(-time.Hour), Server: "x"}, want: "let go at 23 Nov 11:00 UTC"},
+		"the server cannot":       {state: archive.State{Server: "the server could not copy"}, fails: time.Hour, want: "the server could not copy"},
+		"the server is down":      {err: bosman.Unavailable("it does not answer"), want: "it does not answer"},
+		"no base backup succeeds": {base: "there is no base backup that counts", want: "there is no base backup that counts"},
+	} {
+		tl := &timeline{base: c.base}
+		if c.fails > 0 {
+			tl.fails, tl.failure = now.Add(-c.fails), "the target is full"
+		}
+		if got := tl.judge(c.state, c.err, now); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
 	}
 }

@@ -122,9 +122,16 @@ func takenFinding(ctx context.Context, data string) []finding {
 	seen := map[inode]bool{}
 	var parts []string
 	for _, p := range []struct{ dir, what, of string }{
-		{"releases", "releases", "*/r*"}, {"cache", "results of build steps", ""}, {"builds", "logs and reports of builds", "*/b*"},
-		{"work", "workspaces of builds", "*/b*"}, {"git", "repositories", "*.git"}, {"instances", "files and logs of instances", "*/*"},
-		{"backups", "backups", ""}, {"postgres", "PostgreSQL", ""}, {"mariadb", "MariaDB", ""}, {"sqlite", "SQLite", ""},
+		{"releases", "releases", "*/r*"},
+		{"cache", "results of build steps", ""},
+		{"builds", "logs and reports of builds", "*/b*"},
+		{"work", "workspaces of builds", "*/b*"},
+		{"git", "repositories", "*.git"},
+		{"instances", "files and logs of instances", "*/*"},
+		{"backups", "backups", ""},
+		{"postgres", "PostgreSQL", ""},
+		{"mariadb", "MariaDB", ""},
+		{"sqlite", "SQLite", ""},
 	} {
 		n := taken(ctx, filepath.Join(data, p.dir), seen)
 		if n == 0 {

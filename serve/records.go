@@ -348,6 +348,18 @@ func (r *records) Release(ctx context.Context, app string, n int) (bosman.Releas
 	return rel, err
 }
 
+// Commits gives the commits of which builds made a release or found it made.
+func (r *records) Commits(ctx context.Context, rel bosman.Release) ([]string, error) {
+	out := []string{rel.Commit}
+	all, err := r.store.BuildsOfRelease(ctx, rel.App, rel.Number)
+	for _, b := range all {
+		if !slices.Contains(out, b.Commit) {
+			out = append(out, b.Commit)
+		}
+	}
+	return out, err
+}
+
 // Manifest is the bosman.yaml of a release.
 func (r *records) Manifest(ctx context.Context, app string, n int) (*bosman.Manifest, error) {
 	rel, err := r.Release(ctx, app, n)

@@ -198,6 +198,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.instances.helm = s.helm
 	s.helm.Masks = s.databases
 	s.databases.masks = &masks{records: s.records, confirmed: s.helm.ConfirmedManifest, salt: func(app string) string { return box.Derive("masks of " + app) }}
+	s.databases.copySource = s.helm.CopySource
 	s.queue = build.NewQueue(s.records, &build.Runner{
 		Data: s.opt.Data, Source: trees{s.repos}, Manifests: manifests{}, Reports: reports{}, Records: s.records,
 		Secrets: buildSecrets{s.helm}, TestDatabase: testDatabases{s.databases}, Releases: releases,
@@ -222,6 +223,9 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.helm.Operator = s.deploy
 	s.backups = newBackupWork(s)
 	s.helm.Vaults = s.backups
+	if s.opt.PointInTime < 0 {
+		return bosman.Invalid("--point-in-time %d is no number of days", s.opt.PointInTime).WithNext("take 7, say, or 0 for none")
+	}
 	s.timeline = newTimeline(s)
 	s.helm.Timeline = s.timeline
 	if s.custody, err = s.newCustodian(); err != nil {

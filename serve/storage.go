@@ -99,6 +99,8 @@ func (d *databases) servers() ([]bosman.DatabaseServer, error) {
 		v := bosman.DatabaseServer{Name: name, Version: "PostgreSQL " + c.Version(), Strategy: s.Name, Why: s.Why, Faster: s.Faster, Free: free, Leave: leave}
 		if name == scratchCluster {
 			v.Quota = d.copyQuota
+		} else {
+			v.LogKept = d.keepLog
 		}
 		if err := c.CannotDump(); err != nil {
 			e := bosman.AsError(err)

@@ -23,6 +23,12 @@ func (g gate) Judge(ctx context.Context, op bosman.Operation) (deploy.Wait, erro
 	return deploy.Wait{For: w.For, Until: w.Until}, err
 }
 
+// MergeResult gives a change merged with main as it is now.
+func (g gate) MergeResult(ctx context.Context, op bosman.Operation, asked int) (deploy.MergeResult, error) {
+	m, err := g.Helm.MergeResult(ctx, op, asked)
+	return deploy.MergeResult(m), err
+}
+
 // watcher watches new releases: deploy.Watcher.
 type watcher struct {
 	instances *instances

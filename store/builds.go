@@ -27,6 +27,12 @@ func (s *Store) Builds(ctx context.Context, app string, change, max int) ([]bosm
 	return many[buildRow, bosman.Build](ctx, s.db, light, cond("app = ? AND (? < 0 OR change = ?)", app, change, change), order("number DESC"), limit(max))
 }
 
+// BuildsOfRelease gives the builds that made a release or found it made,
+// without reports, newest first.
+func (s *Store) BuildsOfRelease(ctx context.Context, app string, release int) ([]bosman.Build, error) {
+	return many[buildRow, bosman.Build](ctx, s.db, light, cond("app = ? AND release = ?", app, release), order("number DESC"))
+}
+
 // UnfinishedBuilds gives the queued and running builds of all apps, oldest
 // first.
 func (s *Store) UnfinishedBuilds(ctx context.Context) ([]bosman.Build, error) {

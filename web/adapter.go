@@ -113,8 +113,8 @@ func (a adapter) counts(ctx context.Context, who bosman.Actor, block *overview.A
 	}
 	health, err := a.BackupHealth(ctx, who, block.Name)
 	for _, h := range health {
-		if h.Trouble != "" {
-			block.Troubles = append(block.Troubles, h.Trouble)
+		if why := h.Worst(); why != "" {
+			block.Troubles = append(block.Troubles, why)
 		}
 	}
 	return err

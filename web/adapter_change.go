@@ -74,6 +74,7 @@ func (a adapter) tryOn(ctx context.Context, who bosman.Actor, app string) ([]str
 	names, note := []string{mine(who)}, "on an empty database: staging runs nothing yet"
 	for _, i := range list {
 		switch {
+		case i.Kind == bosman.KindPreview && i.Owner == bosman.System().Person: // a change's own
 		case (i.Kind == bosman.KindTesting || i.Kind == bosman.KindPreview) && i.Name != mine(who):
 			names = append(names, i.Name)
 		case i.Kind == bosman.KindStaging && i.Release != 0:

@@ -100,6 +100,7 @@ func newStory(env *testscript.Env, program, tiny string) error {
 	env.Setenv("HOME", dir)
 	env.Setenv("BOSMAN_DATA", s.data)
 	env.Setenv("DATA", s.data)
+	env.Setenv("URL", "http://127.0.0.1:"+strconv.Itoa(s.port))
 	env.Setenv("GIT_TERMINAL_PROMPT", "0")
 	for _, who := range []string{"AUTHOR", "COMMITTER"} {
 		env.Setenv("GIT_"+who+"_NAME", "Piotr")

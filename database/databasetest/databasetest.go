@@ -24,6 +24,7 @@ type World struct {
 	Engine database.Engine // judged
 	Source database.Engine // where copies come from; may be Engine
 	Trial  database.Engine // where backups are tried out; may be Engine
+	Copies database.Engine // where golden copies of what is in Source are; nil: nowhere
 	Open   func(bosman.Database) (*sql.DB, error)
 	Blob   string // the type of a column of bytes
 	Text   string // the type of a short text that can be indexed; "" is text
@@ -32,6 +33,15 @@ type World struct {
 
 	// Files gives the folder with the files of a database, written out; for Masks.
 	Files func(ctx context.Context, d bosman.Database) (dir string, err error)
+}
+
+// engines are all that may hold databases.
+func (w World) engines() []database.Engine {
+	all := []database.Engine{w.Engine, w.Source, w.Trial}
+	if w.Copies != nil {
+		all = append(all, w.Copies)
+	}
+	return all
 }
 
 // text is the type of a short text.
@@ -54,7 +64,8 @@ func (w World) mark(n int) string {
 type Maker func(app string) (World, error)
 
 // Verbs are what is killed at each of its points; there are also verify and
-// remove, which hold little of a driver's own.
+// remove, which hold little of a driver's own, wayback, and drill for those with
+// golden copies.
 func Verbs() []string { return []string{"backup", "restore", "replace"} }
 
 // Test judges an engine. app begins the names of the apps it makes; the verbs
@@ -69,7 +80,15 @@ func Test(t *testing.T, app string, mk Maker, verbs ...string) {
 	t.Run("damage", s.damage)
 	t.Run("wide", s.wide)
 	t.Run("replace", s.replace)
+	t.Run("drill", s.drill)
 	t.Run("kill", s.kill)
+}
+
+// Kill is the part of Test that kills, for a verb that needs a world of its
+// own, at those of its points whose names begin with one of prefixes.
+func Kill(t *testing.T, app string, mk Maker, verb string, prefixes ...string) {
+	s := suite{app: app, mk: mk, verbs: []string{verb}, prefixes: prefixes, killed: map[string]bool{}}
+	s.kill(t)
 }
 
 type suite struct {
@@ -77,8 +96,9 @@ type suite struct {
 	mk  Maker
 	n   int
 
-	verbs  []string
-	killed map[string]bool // points that were tried
+	verbs    []string
+	prefixes []string        // of the points that are tried; none: all
+	killed   map[string]bool // points that were tried
 }
 
 // world makes a world whose databases are dropped at the end of t.
@@ -91,7 +111,7 @@ func (s *suite) world(t *testing.T) (World, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, e := range []database.Engine{w.Engine, w.Source, w.Trial} {
+		for _, e := range w.engines() {
 			all, err := e.List(context.Background())
 			if err != nil {
 				t.Error(err)

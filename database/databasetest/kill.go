@@ -78,6 +78,8 @@ func (w World) do(ctx context.Context, j job) error {
 		_, err = k.Backup(ctx, live, k2, database.About{App: "rms", Instance: "live"})
 	case "verify":
 		_, err = k.Verify(ctx, k1, true)
+	case "drill":
+		_, err = k.Drill(ctx, k1, false, w.Copies, d)
 	case "remove":
 		if err = database.Remove(ctx, k1); err == nil {
 			_, _, err = database.Collect(ctx, k1.Vault, "rms", 0)
@@ -115,6 +117,10 @@ func (s *suite) kill(t *testing.T) {
 				t.Fatalf("only the points %q were passed", points)
 			}
 			for _, p := range points {
+				begins := func(prefix string) bool { return strings.HasPrefix(p, prefix) }
+				if len(s.prefixes) > 0 && !slices.ContainsFunc(s.prefixes, begins) {
+					continue
+				}
 				if s.killed[p] || strings.HasPrefix(p, "vault.") && !slices.Contains(s.verbs, "remove") {
 					continue // the same code, reached by another verb, or of no driver
 				}
@@ -214,7 +220,10 @@ func (s *suite) killAt(t *testing.T, verb, point string) {
 		t.Fatal(err)
 	}
 	w.consistent(t, j, "recovered")
-	for _, e := range []database.Engine{w.Engine, w.Trial} {
+	if verb == "drill" {
+		w.golden(t, 0, "recovered")
+	}
+	for _, e := range w.engines() {
 		for _, name := range listed(t, e) {
 			if database.HasTag(name, database.TagNext) || database.HasTag(name, database.TagMaking) || database.HasTag(name, database.TagVerify) {
 				t.Errorf("%s is left", name)
@@ -245,7 +254,10 @@ func (s *suite) killAt(t *testing.T, verb, point string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if verb == "backup" || verb == "verify" || verb == "remove" {
+	if verb == "drill" {
+		w.golden(t, 1, "done again")
+	}
+	if verb == "backup" || verb == "verify" || verb == "remove" || verb == "drill" {
 		if verb == "backup" {
 			if _, err := k.Verify(t.Context(), k2, true); err != nil {
 				t.Error(err)

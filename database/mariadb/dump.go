@@ -44,6 +44,9 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if err != nil {
 		return info, err
 	}
+	if err := c.mark(ctx, d.Name, &info); err != nil {
+		return info, err
+	}
 	out := filepath.Join(dir, dumpFile)
 	more, err := c.dump(ctx, e, d.Name, dir, &info, func(write func(io.Writer) error) error { return compressed(out, write) })
 	if err != nil {
@@ -74,6 +77,9 @@ func (e *Engine) BackupTo(ctx context.Context, d bosman.Database, put func(name 
 	info := database.BackupInfo{Engine: "mariadb", Name: d.Name}
 	c, err := e.reach(d)
 	if err != nil {
+		return info, err
+	}
+	if err := c.mark(ctx, d.Name, &info); err != nil {
 		return info, err
 	}
 	counted := &counter{}

@@ -289,19 +289,9 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		}
 		return g, err
 	}
-	_, version, err := e.maskSpec(ctx, from, opt.Release)
+	goldens, err := e.Offered(ctx, from, opt.Release)
 	if err != nil {
 		return database.Golden{}, err
-	}
-	all, err := e.generations(ctx, from)
-	if err != nil {
-		return database.Golden{}, err
-	}
-	var goldens []database.Golden
-	for _, l := range all {
-		if l.Mask == version {
-			goldens = append(goldens, e.asGolden(l))
-		}
 	}
 	return database.Generations[database.Golden]{
 		All:     goldens,
@@ -392,6 +382,23 @@ func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.
 	out := make([]database.Golden, 0, len(all))
 	for _, l := range all {
 		out = append(out, e.asGolden(l))
+	}
+	return out, err
+}
+
+// Offered implements database.Refresher: a golden copy that was made before a
+// mask was added is not handed out any more.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+	_, version, err := e.maskSpec(ctx, from, release)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.generations(ctx, from)
+	var out []database.Golden
+	for _, l := range all {
+		if l.Mask == version {
+			out = append(out, e.asGolden(l))
+		}
 	}
 	return out, err
 }

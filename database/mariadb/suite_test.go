@@ -21,7 +21,7 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Large: 4 << 20, Open: openSQL, Files: home.filesOf}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Copies: trial, Blob: "longblob", Text: "varchar(200)", Mark: "?", Large: 4 << 20, Open: openSQL, Files: home.filesOf}, errors.Join(err1, err2, err3)
 }
 
 // openSQL opens d as its instance does, but with names quoted as in standard
@@ -50,7 +50,7 @@ func TestMasks(t *testing.T) {
 func TestSuiteOnMain(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)
-	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback")...)
+	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback", "drill")...)
 }
 
 func TestSuiteOnScratch(t *testing.T) {

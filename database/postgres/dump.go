@@ -48,10 +48,15 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if err != nil {
 		return database.BackupInfo{}, err
 	}
+	var before database.BackupInfo
+	if err := c.mark(ctx, d.Name, &before); err != nil {
+		return before, err
+	}
 	info, err := c.dump(ctx, d.Name, dir, "1", true)
 	if err != nil {
 		return info, err
 	}
+	info.Marks = before.Marks
 	if info.Roles, err = e.dumpRoles(ctx, c); err != nil {
 		return info, err
 	}

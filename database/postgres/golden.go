@@ -98,7 +98,7 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		}
 		return g, err
 	}
-	all, err := e.masked(ctx, from, opt.Release)
+	all, err := e.Offered(ctx, from, opt.Release)
 	if err != nil {
 		return database.Golden{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -176,7 +177,7 @@ func (e *Engine) Activity(ctx context.Context, d bosman.Database) (map[string]in
 
 // Check implements database.Checker with pg_amcheck; nil if that or its
 // extension is not installed.
-func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
+func (e *Engine) Check(ctx context.Context, d bosman.Database) (err error) {
 	c, err := e.reach(d)
 	if err != nil {
 		return err
@@ -191,12 +192,20 @@ func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
 	if _, err := os.Stat(program); err != nil {
 		return nil
 	}
-	var installed bool
+	var installed, there bool
 	err = c.with(ctx, d.Name, "check database "+d.Name, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'amcheck')").Scan(&installed)
+		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'amcheck'),
+			EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck')`).Scan(&installed, &there)
 	})
 	if err != nil || !installed {
 		return err
+	}
+	if !there { // it may become a golden copy, or somebody's own: what it does not need goes again
+		defer func() {
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			err = errors.Join(err, c.exec1(end, d.Name, "clear up "+d.Name, "DROP EXTENSION IF EXISTS amcheck"))
+		}()
 	}
 	_, err = c.client(ctx, c.admin(d.Name), c.Dir, program, "--install-missing=pg_catalog", "--host="+d.Host, fmt.Sprintf("--port=%d", d.Port), "--username="+superuser, "--database="+d.Name)
 	var exit *exec.ExitError

@@ -269,6 +269,9 @@ func addInfo(to *database.BackupInfo, name string, i database.BackupInfo) {
 	addSchema(&to.Schema, name, i.Schema)
 	to.Bytes += i.Bytes
 	to.Roles = append(to.Roles, i.Roles...)
+	if to.Marks != nil {
+		to.Marks[name] = i.Marks[""]
+	}
 }
 
 // Backup implements database.Engine.

@@ -24,12 +24,20 @@ func TestSuiteOfManyDatabases(t *testing.T) {
 	databasetest.Test(t, "smany", func(app string) (databasetest.World, error) { return manyWorld(app, main, scratch) })
 }
 
+// Killed when the further database has become a golden copy and the main one
+// has not, both do the next time.
+func TestKilledDrillOfManyDatabases(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Kill(t, "smanydrill", func(app string) (databasetest.World, error) { return manyWorld(app, main, scratch) }, "drill", "postgres.many.promoted")
+}
+
 func manyWorld(app string, main, scratch *Cluster) (databasetest.World, error) {
 	w, err := world(app, main, main, scratch)
 	if err != nil {
 		return w, err
 	}
-	for _, e := range []*database.Engine{&w.Engine, &w.Source, &w.Trial} {
+	for _, e := range []*database.Engine{&w.Engine, &w.Source, &w.Trial, &w.Copies} {
 		if one, ok := (*e).(*Engine); ok {
 			*e = one.With("reports")
 		}

@@ -33,9 +33,9 @@ func (e *Engine) maskSpec(ctx context.Context, from bosman.Database, release int
 	return e.masking.Spec(ctx, source, release)
 }
 
-// masked gives the golden copies of from that are masked as is asked for now:
-// one that was made before a mask was added is not handed out any more.
-func (e *Engine) masked(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+// Offered implements database.Refresher: a golden copy that was made before a
+// mask was added is not handed out any more.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
 	_, version, err := e.maskSpec(ctx, from, release)
 	if err != nil {
 		return nil, err

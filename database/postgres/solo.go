@@ -350,7 +350,11 @@ func (e *Engine) Mark(ctx context.Context, d bosman.Database) (Mark, error) {
 		return Mark{}, err
 	}
 	n, err := src.counter(ctx, d.Name)
-	return Mark{Moment: n.Xact, Data: fmt.Sprintf("%d/%d", n.OID, n.Tuples)}, err
+	return n.mark(), err
+}
+
+func (n counter) mark() Mark {
+	return Mark{Moment: n.Xact, Data: fmt.Sprintf("%d/%d", n.OID, n.Tuples)}
 }
 
 // NameOf gives the engine's name ("staging") of one of the app's databases.

@@ -23,6 +23,9 @@ func (e *Engine) BackupTo(ctx context.Context, d bosman.Database, put func(name 
 		return database.BackupInfo{}, err
 	}
 	info := database.BackupInfo{Engine: "postgres", Name: d.Name}
+	if err := c.mark(ctx, d.Name, &info); err != nil {
+		return info, err
+	}
 	err = c.with(ctx, d.Name, "dump database "+d.Name, func(conn *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			return c.stream(ctx, tx, d.Name, &info, put)

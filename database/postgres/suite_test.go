@@ -5,11 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -23,22 +21,17 @@ func world(app string, home, main, scratch *Cluster) (databasetest.World, error)
 	e, err1 := NewEngine(app, home, main)
 	source, err2 := NewEngine(app, main)
 	trial, err3 := NewEngine(app, scratch, main)
-	return databasetest.World{Engine: e, Source: source, Trial: trial, Blob: "bytea", Open: openSQL, Files: home.filesOf}, errors.Join(err1, err2, err3)
+	return databasetest.World{Engine: e, Source: source, Trial: trial, Copies: trial, Blob: "bytea", Open: openSQL, Files: home.writtenFiles}, errors.Join(err1, err2, err3)
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
 
-// filesOf gives the folder of a database, written out.
-func (c *Cluster) filesOf(ctx context.Context, d bosman.Database) (dir string, err error) {
-	err = c.with(ctx, "postgres", "write out the tables", func(conn *pgx.Conn) error {
-		var oid string
-		if err := conn.QueryRow(ctx, "SELECT oid::text FROM pg_database WHERE datname = $1", d.Name).Scan(&oid); err != nil {
-			return err
-		}
-		dir = filepath.Join(c.dataDir(), "base", oid)
-		return run(ctx, conn, "CHECKPOINT")
-	})
-	return dir, err
+// writtenFiles gives the folder of a database, written out.
+func (c *Cluster) writtenFiles(ctx context.Context, d bosman.Database) (string, error) {
+	if err := c.exec(ctx, "write out the tables", "CHECKPOINT"); err != nil {
+		return "", err
+	}
+	return c.filesOf(ctx, d.Name)
 }
 
 func TestMasks(t *testing.T) {
@@ -50,7 +43,7 @@ func TestMasks(t *testing.T) {
 func TestSuiteOnMain(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)
-	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback")...)
+	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback", "drill")...)
 }
 
 func TestSuiteOnScratch(t *testing.T) {
@@ -66,6 +59,9 @@ func childWorld(app string) (databasetest.World, error) {
 		if _, err := c.Ensure(context.Background()); err != nil {
 			return databasetest.World{}, err
 		}
+	}
+	if strings.HasPrefix(app, "smanydrill") {
+		return manyWorld(app, main, scratch)
 	}
 	if strings.HasPrefix(app, "sgold") {
 		return world(app, scratch, main, scratch)

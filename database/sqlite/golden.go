@@ -82,6 +82,33 @@ func (e *Engine) Goldens(ctx context.Context, from bosman.Database) ([]database.
 	return out, err
 }
 
+// offered are the generations with the masks of now.
+func (e *Engine) offered(ctx context.Context, from bosman.Database, release int) ([]generation, error) {
+	name, err := e.nameOf(from)
+	if err != nil {
+		return nil, err
+	}
+	_, version, err := e.masking.Spec(ctx, name, release)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.generations(ctx, from)
+	return slices.DeleteFunc(all, func(g generation) bool { return g.Mask != version }), err
+}
+
+// Offered implements database.Refresher.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+	if masked, err := e.isMasked(ctx, from, release); !masked || err != nil {
+		return nil, err // copies are made of the source itself
+	}
+	all, err := e.offered(ctx, from, release)
+	out := make([]database.Golden, 0, len(all))
+	for _, g := range all {
+		out = append(out, e.asGolden(g))
+	}
+	return out, err
+}
+
 // written tells the states of a database file apart by size and time, with
 // what waits in its -wal file.
 func written(path string) (string, error) {
@@ -229,20 +256,12 @@ func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.
 		}
 		return g, err
 	}
-	name, err := e.nameOf(from)
-	if err != nil {
-		return generation{}, err
-	}
-	_, version, err := e.masking.Spec(ctx, name, opt.Release)
-	if err != nil {
-		return generation{}, err
-	}
-	all, err := e.generations(ctx, from)
+	all, err := e.offered(ctx, from, opt.Release)
 	if err != nil {
 		return generation{}, err
 	}
 	return database.Generations[generation]{
-		All:     slices.DeleteFunc(all, func(g generation) bool { return g.Mask != version }),
+		All:     all,
 		Copy:    func(g generation) bosman.CopyInfo { return g.CopyInfo },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
 		Refresh: func() (generation, error) { return e.refresh(ctx, from, opt.Release, false) },

@@ -175,6 +175,17 @@ func (v View) troubles() []bosman.BackupHealth {
 	return out
 }
 
+// log says why not every moment of the databases can be recovered, which is
+// the same for all instances.
+func (v View) log() string {
+	for _, h := range v.Health {
+		if h.Log != "" {
+			return h.Log
+		}
+	}
+	return ""
+}
+
 // next is the next backup by schedule; zero without one.
 func (v View) next() (at time.Time, instance string) {
 	for _, h := range v.Health {

@@ -165,4 +165,4 @@ func spans(o bosman.Operation, now time.Time) []span {
 }
 
 // patient steps wait for people or for time.
-func patient(step string) bool { return step == "wait" || step == "watch" }
+func patient(step string) bool { return step == "wait" || step == "watch" || step == "fit" }

@@ -17,15 +17,20 @@ import (
 func TestEveryMomentCanBeRecovered(t *testing.T) {
 	w := newWorld(t, 0)
 	ctx := t.Context()
+	w.must(w.engine.With("reports").Complete(ctx, "live"))
+	reports, err := w.engine.With("reports").Further()["reports"].Find(ctx, "live")
+	w.must(err)
+	w.do(reports, "CREATE TABLE note (words text)")
 	early := time.Now()
 	base := w.based()
 	w.do(w.live, "INSERT INTO note SELECT 'first' FROM generate_series(1, 3)")
+	w.do(reports, "INSERT INTO note VALUES ('report')")
 	three := w.do(w.live, "SELECT 1")
 	w.do(w.live, "INSERT INTO note VALUES ('fourth')")
 	point, err := w.Mark(ctx, "rms-d37")
 	w.must(err)
 	w.do(w.live, "DELETE FROM note")
-	empty := w.do(w.live, "SELECT 1")
+	w.do(reports, "DELETE FROM note")
 	w.stored()
 	quiet := w.Covered() // nothing was changed since the deletion
 
@@ -36,7 +41,6 @@ func TestEveryMomentCanBeRecovered(t *testing.T) {
 		"the point":                     {Target{Point: "rms-d37"}, 4},
 		"before the fourth":             {Target{At: three}, 3},
 		"before the first":              {Target{At: base.At}, 0},
-		"after the last change":         {Target{At: empty}, 0},
 		"when all was quiet for a time": {Target{At: quiet}, 0},
 	} {
 		d := w.recovered(c.target)
@@ -54,8 +58,16 @@ func TestEveryMomentCanBeRecovered(t *testing.T) {
 	wantError(t, "no such point", err, bosman.KindNotFound, "rms-d38")
 
 	// What was recovered is kept beside live until somebody puts it in its place.
+	w.further = []string{"reports"}
 	d := w.recovered(Target{Point: "rms-d37"})
-	k := &database.Keeper{Engine: w.engine, State: filepath.Join(w.dir, "state")}
+	for _, x := range []string{"reports"} {
+		own, err := w.engine.With(x).Further()[x].Find(ctx, database.RecoveredName("live", w.at))
+		w.must(err)
+		if n := w.count(own); n != 1 {
+			t.Errorf("%s was recovered with %d rows", x, n)
+		}
+	}
+	k := &database.Keeper{Engine: w.engine.With(w.further...), State: filepath.Join(w.dir, "state")}
 	files := filepath.Join(w.dir, "files")
 	w.must(os.Mkdir(files, 0o755))
 	w.must(os.WriteFile(filepath.Join(files, "upload"), []byte("of now"), 0o600))
@@ -70,8 +82,8 @@ func TestEveryMomentCanBeRecovered(t *testing.T) {
 	w.must(k.PrepareKept(ctx, "live", kept[0].Snapshot, database.Snapshot{Database: w.live, Files: files}))
 	old, err := k.SwapIn(ctx, "live")
 	w.must(err)
-	if n := w.count(w.live); n != 4 || old.Database.Name == "" || old.Files != "" {
-		t.Errorf("after the swap: %d rows, kept %+v", n, old)
+	if n, m := w.count(w.live), w.count(reports); n != 4 || m != 1 || old.Database.Name == "" || old.Files != "" {
+		t.Errorf("after the swap: %d and %d rows, kept %+v", n, m, old)
 	}
 	w.do(w.live, "INSERT INTO note VALUES ('fifth')")
 	if b, err := os.ReadFile(filepath.Join(files, "upload")); err != nil || string(b) != "of now" {
@@ -88,4 +100,38 @@ func wantError(t *testing.T, what string, err error, kind bosman.ErrorKind, word
 	if bosman.KindOf(err) != kind || !strings.Contains(e.Error(), words) || !strings.Contains(e.Kept, "nothing was changed") {
 		t.Errorf("%s: %v", what, err)
 	}
+}
+
+// A server that an older Bosman started does not archive, and cannot be told
+// to: it is restarted once. All others are only told.
+func TestKeepingBeginsAndEnds(t *testing.T) {
+	w := newWorld(t, 0)
+	ctx := t.Context()
+	told := func(spool string, restarts bool) {
+		t.Helper()
+		w.Cluster.Spool = spool
+		restarted, err := w.Cluster.Reload(ctx)
+		w.must(err)
+		if restarted != restarts {
+			t.Errorf("restarted: %v", restarted)
+		}
+		w.until("the server does as it was told", func() bool {
+			a, err := w.Cluster.Archiver(ctx)
+			w.must(err)
+			return a.On == (spool != "")
+		})
+	}
+	spool := w.Cluster.Spool
+	told("", false)
+	told(spool, false)
+	db := w.live
+	db.User, db.Password, db.Name = "bosman", w.Cluster.Secret(), "postgres"
+	w.do(db, "ALTER SYSTEM SET archive_mode = off")
+	w.must(w.Cluster.Stop(ctx))
+	_, err := w.Cluster.Ensure(ctx)
+	w.must(err)
+	w.do(db, "ALTER SYSTEM RESET archive_mode")
+	told(spool, true)
+	told(spool, false)
+	w.stored()
 }

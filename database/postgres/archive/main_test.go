@@ -58,6 +58,9 @@ type world struct {
 	dir    string
 	engine *postgres.Engine
 	live   bosman.Database
+
+	further []string  // what is recovered besides
+	at      time.Time // of what was brought last
 }
 
 // newWorld starts a cluster in memory: syncing to a busy disk takes most of the
@@ -201,10 +204,11 @@ func (w *world) recovered(t Target) bosman.Database {
 }
 
 func (w *world) bring(ctx context.Context, p Plan) (bosman.Database, error) {
-	return bring(ctx, w.Keeper, w.engine, p, time.Now())
+	w.at = time.Now()
+	return bring(ctx, w.Keeper, w.engine, p, w.at, w.further...)
 }
 
-func bring(ctx context.Context, k *Keeper, e *postgres.Engine, p Plan, at time.Time) (d bosman.Database, err error) {
+func bring(ctx context.Context, k *Keeper, e *postgres.Engine, p Plan, at time.Time, further ...string) (d bosman.Database, err error) {
 	c, done, err := k.Replay(ctx, p)
 	if err != nil {
 		return d, err
@@ -214,7 +218,7 @@ func bring(ctx context.Context, k *Keeper, e *postgres.Engine, p Plan, at time.T
 	if err != nil {
 		return d, err
 	}
-	d, _, err = Bring(ctx, from, e, "live", database.RecoveredName("live", at), os.TempDir())
+	d, _, err = Bring(ctx, from.With(further...), e.With(further...), "live", database.RecoveredName("live", at), os.TempDir())
 	return d, err
 }
 

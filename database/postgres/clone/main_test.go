@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -136,7 +137,7 @@ func open(dir string) (*Host, *postgres.Cluster, error) {
 func suiteWorld(app string, h *Host, main *postgres.Cluster) (databasetest.World, error) {
 	e, err1 := h.Engine(app, main)
 	source, err2 := postgres.NewEngine(app, main)
-	return databasetest.World{Engine: e, Source: source, Trial: e, Blob: "bytea", Open: openSQL, Files: e.filesOf}, errors.Join(err1, err2)
+	return databasetest.World{Engine: e, Source: source, Trial: e, Copies: e, Blob: "bytea", Open: openSQL, Files: e.filesOf}, errors.Join(err1, err2)
 }
 
 // filesOf gives the folder of the server of a database, with all that is in
@@ -158,7 +159,18 @@ func childWorld(app string) (databasetest.World, error) {
 	if err != nil {
 		return databasetest.World{}, err
 	}
+	if strings.HasPrefix(app, "sdrill") {
+		return drillWorld(app, h, main)
+	}
 	return suiteWorld(app, h, main)
+}
+
+// drillWorld is an app whose instances live on main; backups are tried out
+// where their copies are.
+func drillWorld(app string, h *Host, main *postgres.Cluster) (databasetest.World, error) {
+	w, err := suiteWorld(app, h, main)
+	w.Engine = w.Source
+	return w, err
 }
 
 func openSQL(d bosman.Database) (*sql.DB, error) { return sql.Open("pgx", database.URL(d)) }
@@ -167,4 +179,10 @@ func TestSuite(t *testing.T) {
 	h, main := world(t)
 	t.Setenv(childEnv, shared.dir)
 	databasetest.Test(t, "sclone", func(app string) (databasetest.World, error) { return suiteWorld(app, h, main) }, "replace")
+}
+
+func TestKilledDrill(t *testing.T) {
+	h, main := world(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.Kill(t, "sdrill", func(app string) (databasetest.World, error) { return drillWorld(app, h, main) }, "drill", "database.drill.", "clone.promote.")
 }

@@ -46,3 +46,13 @@ func (e *Engine) masked(ctx context.Context, from bosman.Database, release int) 
 	}
 	return out, err
 }
+
+// Offered implements database.Refresher.
+func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int) ([]database.Golden, error) {
+	all, err := e.masked(ctx, from, release)
+	out := make([]database.Golden, 0, len(all))
+	for _, g := range all {
+		out = append(out, e.asGolden(g))
+	}
+	return out, err
+}

@@ -118,13 +118,15 @@ func (s *Story) data(ago before) {
 	golden := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "dump", Took: 2300 * time.Millisecond, Bytes: 61 << 20}
 	handed := golden
 	handed.Strategy, handed.Took = "template, made in advance", 6*time.Millisecond
+	proven := golden
+	proven.Backup, proven.Strategy, proven.TakenAt = 31, "restored", ago(26*hour)
 	older := golden
 	older.TakenAt, older.Release = ago(27*hour), 136
 	s.Stored = bosman.Storage{
 		Databases: []bosman.StoredDatabase{
 			stored("rms__live", "live", bosman.StoredOwn, "main", bosman.CopyInfo{}), stored("rms__staging", "staging", bosman.StoredOwn, "main", bosman.CopyInfo{}),
 			stored("rms__testing_maria", "testing-maria", bosman.StoredOwn, "scratch", handed), stored("rms__testing_anna", "testing-anna", bosman.StoredOwn, "scratch", older),
-			stored("rms__staging__golden_1", "staging", bosman.StoredGolden, "scratch", golden), stored("rms__staging__golden_0", "staging", bosman.StoredGolden, "scratch", older),
+			stored("rms__staging__golden_1", "staging", bosman.StoredGolden, "scratch", golden), stored("rms__staging__golden_0", "staging", bosman.StoredGolden, "scratch", proven),
 			stored("rms__ready_1", "staging", bosman.StoredPool, "scratch", golden),
 		},
 		Servers: []bosman.DatabaseServer{

@@ -83,6 +83,7 @@ func (s *Story) instances(ago before) {
 	staging := bosman.CopyInfo{From: "staging", Release: 137, Strategy: "template", Took: 2300 * time.Millisecond, Bytes: 14 << 20}
 	anna, maria := staging, staging
 	anna.TakenAt, maria.TakenAt = ago(95*minute), ago(4*minute)
+	maria.Merged = hash(137)
 	s.Inst = []bosman.Instance{
 		{App: rms, Name: "live", Kind: bosman.KindLive, Release: 136, Previous: 134, State: bosman.InstanceRunning, Note: "/healthz answered 200 in 11 ms", URL: "http://rms.example.org", UpdatedAt: ago(26 * hour), UpdatedBy: "anna"},
 		{App: rms, Name: "staging", Kind: bosman.KindStaging, Release: 137, Previous: 136, State: bosman.InstanceRunning, Note: "/healthz answered 200 in 14 ms", URL: url("staging"), UpdatedAt: ago(38 * minute), UpdatedBy: "bosman"},
@@ -161,7 +162,7 @@ func (s *Story) operations(ago before) {
 	staging.Steps = stepsOf(deploy, staging.StartedAt, sec(.02, .05, 3.1, 1.6, 3.2, 1.4, .08, .9, .3, 20, .2), notes, len(deploy)-1, bosman.StepDone)
 
 	try := bosman.Operation{App: rms, Number: 52, Instance: "testing-maria", Plan: bosman.PlanTry, Release: 134, Change: 25, State: bosman.OpRunning, By: "maria", CreatedAt: ago(9 * time.Second), StartedAt: ago(9 * time.Second)}
-	try.Steps = stepsOf([]string{"admit", "copy", "close", "swap", "migrate", "start", "check", "switch", "workers", "settle"}, try.StartedAt, sec(.05, 2.3, .1, .2, 1.9, 3, 0, 0, 0, 0), map[string]string{"copy": "14 MB in 2.3 s, staging's of 4 min ago (r137)", "migrate": "1 migration: candidates 0006"}, 5, bosman.StepRunning)
+	try.Steps = stepsOf([]string{"fit", "admit", "copy", "close", "swap", "migrate", "start", "check", "switch", "workers", "settle"}, try.StartedAt, sec(.1, .05, 2.3, .1, .2, 1.9, 3, 0, 0, 0, 0), map[string]string{"fit": "c25 is behind staging: its merge result with main " + bosman.Short(hash(137)) + " was taken (r134 of b414)", "copy": "14 MB in 2.3 s, staging's of 4 min ago (r137)", "migrate": "1 migration: candidates 0006"}, 6, bosman.StepRunning)
 	annas := bosman.Operation{App: rms, Number: 49, Instance: "testing-anna", Plan: bosman.PlanTry, Release: 133, Change: 21, State: bosman.OpDone, By: "anna", Committed: true, CreatedAt: ago(95 * minute), StartedAt: ago(95 * minute), EndedAt: ago(94 * minute)}
 	annas.Steps = stepsOf([]string{"admit", "copy", "close", "swap", "migrate", "start", "check", "switch", "workers", "settle"}, annas.StartedAt, sec(.05, 2.3, .1, .2, 1.9, 3.1, 1.1, .1, .4, .1), map[string]string{"copy": "14 MB in 2.3 s, staging's of 4 min before (r136)"}, 9, bosman.StepDone)
 	queued := bosman.Operation{App: rms, Number: 51, Instance: "live", Plan: bosman.PlanDeploy, Release: 137, From: 136, State: bosman.OpQueued, By: "anna", Waits: "the deploy window (Mon-Fri 09:00-15:00) opens Tue 24 Nov 09:00 CET", CreatedAt: ago(6 * minute)}

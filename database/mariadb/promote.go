@@ -1,0 +1,99 @@
+package mariadb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+)
+
+var _ database.Promoter = (*Engine)(nil)
+
+// mark notes in a backup how far the writing to its source has come; call it
+// before the source is read.
+func (c *Cluster) mark(ctx context.Context, name string, info *database.BackupInfo) error {
+	w, err := c.written(ctx, name)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(w)
+	info.Marks = map[string]string{"": string(b)}
+	return err
+}
+
+// writtenOf reads what mark noted; a backup of before says nothing, and what
+// is made of it counts as written to since.
+func writtenOf(text string) (w written) {
+	if json.Unmarshal([]byte(text), &w) != nil {
+		return written{}
+	}
+	return w
+}
+
+// Promote implements database.Promoter: the database keeps its name on the
+// server, and its label says what it is from then on.
+func (e *Engine) Promote(ctx context.Context, trial, from bosman.Database, p database.Promotion) (g database.Golden, made bool, err error) {
+	if e.home.Profile != Scratch {
+		return g, false, bosman.Invalid("golden copies are made on the scratch server, not on %s", e.home.Name)
+	}
+	unlock, err := e.home.names.Wait(ctx, "golden copy of "+from.Cluster+"/"+from.Name)
+	if err != nil {
+		return g, false, err
+	}
+	defer unlock()
+	all, err := e.generations(ctx, from)
+	if err != nil || len(all) > 0 && !all[0].Copy.TakenAt.Before(p.TakenAt) {
+		return g, false, err
+	}
+	spec, version, err := e.maskSpec(ctx, from, p.Release)
+	if err != nil || !spec.Empty() {
+		return g, false, err // masks go over tables that have no triggers yet: the next golden copy is made for them
+	}
+	l, err := e.promote(ctx, trial, from, p, version)
+	if err != nil {
+		return g, false, err
+	}
+	if err := e.home.point("database.promote.shown"); err != nil {
+		return e.asGolden(l), true, err
+	}
+	return e.asGolden(l), true, e.dropGoldens(ctx, from)
+}
+
+func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p database.Promotion, version string) (l labelled, err error) {
+	release, err := e.home.names.Claim(ctx, trial.Name)
+	if err != nil {
+		return l, err
+	}
+	defer release()
+	src, err := e.reach(from)
+	if err != nil {
+		return l, err
+	}
+	if err := e.home.export(ctx, trial.Name); err != nil {
+		return l, err
+	}
+	if err := e.home.point("database.promote.exported"); err != nil {
+		return l, err
+	}
+	var source label
+	if err := src.with(ctx, "", "look at database "+from.Name, func(conn *sql.Conn) (err error) {
+		source, err = e.readOn(ctx, src, conn, from.Name)
+		return err
+	}); err != nil {
+		return l, err
+	}
+	return l, e.home.with(ctx, "", "keep golden copy "+trial.Name, func(conn *sql.Conn) error {
+		was, err := e.read(ctx, conn, trial.Name)
+		if err != nil {
+			return err
+		}
+		l = labelled{db: trial.Name, ready: true, label: label{
+			App: e.app, Name: database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(p.TakenAt)),
+			Source: from.Cluster + "/" + from.Name, Written: writtenOf(p.Marks[""]), Parked: was.Parked, Mask: version,
+			Copy: bosman.CopyInfo{From: source.Name, TakenAt: p.TakenAt, Release: p.Release, Strategy: database.StrategyRestored, Took: p.Took, Bytes: was.Copy.Bytes, Backup: p.Backup},
+		}}
+		return putLabel(ctx, conn, trial.Name, l.label, true)
+	})
+}
