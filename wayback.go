@@ -157,7 +157,7 @@ type KeptCopy struct {
 	App       string    `json:"app"`
 	Instance  string    `json:"instance"`
 	ID        string    `json:"id,omitempty"`       // names what was replaced: 20261123t090000000
-	At        time.Time `json:"at"`                 // when it was replaced, or recovered
+	At        time.Time `json:"at"`                 // when it was replaced, or recovered; of a way back, when its deployment began
 	AsOf      time.Time `json:"as_of,omitzero"`     // of what was recovered: the moment it holds
 	Operation int       `json:"operation"`          // of a way back: the deployment it was kept for; else 0
 	Database  string    `json:"database,omitempty"` // on its server, or the file

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -95,7 +96,15 @@ func gather(t *testing.T) []picture {
 		}
 	}
 	var changes []wire.ChangeView
-	ask(&changes, "changes", "--all")
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Second) { // what the story pushed last may still be built
+		ask(&changes, "changes", "--all")
+		if !slices.ContainsFunc(changes, func(c wire.ChangeView) bool { return c.Build != nil && !c.Build.State.Final() }) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("builds do not end")
+		}
+	}
 	var ops []bosman.Operation
 	ask(&ops, "deployments")
 	var problems []bosman.Problem

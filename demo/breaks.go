@@ -100,7 +100,7 @@ func (w *world) killing(ctx context.Context, m *memory) error {
 		if err := well(op); err != nil {
 			return "", err
 		}
-		i, err := w.settled(ctx, "live", m.feature.Number, 20*time.Second)
+		i, err := w.settled(ctx, "live", m.feature.Number, 2*time.Minute)
 		return "live runs " + ref(i.Release), err
 	})
 }
@@ -111,7 +111,7 @@ func (w *world) killServe(ctx context.Context, feature int, op *bosman.Operation
 	if err := w.bosman(ctx, "", op, "deploy", "live", "--release", ref(feature), "--override", "the star may be yellow"); err != nil {
 		return err
 	}
-	if err := w.until(ctx, "the backup begins", time.Minute, func() (bool, error) {
+	if err := w.until(ctx, "the backup begins", 5*time.Minute, func() (bool, error) {
 		o, err := w.client.Operation(ctx, App, op.Number)
 		if errors.Is(err, client.ErrUnreachable) {
 			return false, nil
@@ -148,7 +148,7 @@ func (w *world) breaking(ctx context.Context, m *memory) error {
 			return "", err
 		}
 		bad = merged.Release
-		_, err := w.settled(ctx, "staging", bad, time.Minute)
+		_, err := w.settled(ctx, "staging", bad, 5*time.Minute)
 		return ref(bad) + " was tested, so nothing is built again", err
 	}); err != nil {
 		return err
@@ -177,7 +177,7 @@ func (w *world) breaking(ctx context.Context, m *memory) error {
 	return w.show.step("the application reported the problem", func() (string, error) {
 		var all []bosman.Problem
 		found := -1
-		err := w.until(ctx, "the problem NoSlot is listed", 20*time.Second, func() (bool, error) {
+		err := w.until(ctx, "the problem NoSlot is listed", 2*time.Minute, func() (bool, error) {
 			err := w.bosman(ctx, "anna", &all, "problems")
 			found = slices.IndexFunc(all, func(p bosman.Problem) bool {
 				return strings.Contains(p.Title, "NoSlot") && slices.Contains(p.Instances, "live")
@@ -220,7 +220,7 @@ func (w *world) selfRevert(ctx context.Context, m *memory, bad int) (string, err
 		op, err = w.op(ctx, asked.Number, false)
 	}
 	if err == nil {
-		_, err = w.settled(ctx, "live", m.feature.Number, time.Minute)
+		_, err = w.settled(ctx, "live", m.feature.Number, 5*time.Minute)
 	}
 	if err == nil {
 		op, err = w.op(ctx, asked.Number, false) // once more: the revert says how it ended
@@ -284,7 +284,7 @@ func (w *world) reboot(ctx context.Context, m *memory) error {
 			if i.Release == 0 || i.Stopped {
 				continue
 			}
-			if err := w.until(ctx, i.Name+" answers again", 40*time.Second, func() (bool, error) {
+			if err := w.until(ctx, i.Name+" answers again", 2*time.Minute, func() (bool, error) {
 				v := &visitor{w: w, instance: i.Name, client: w.httpClient(10 * time.Second)}
 				if err := v.letIn(); err != nil {
 					return false, err
@@ -296,7 +296,7 @@ func (w *world) reboot(ctx context.Context, m *memory) error {
 			}
 			up++
 		}
-		if err := w.until(ctx, "all are seen to run", 20*time.Second, func() (bool, error) {
+		if err := w.until(ctx, "all are seen to run", 2*time.Minute, func() (bool, error) {
 			now, err := w.client.Instances(ctx, App)
 			well := 0
 			for _, i := range now {

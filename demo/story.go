@@ -170,7 +170,7 @@ func (w *world) main(ctx context.Context, m *memory) error {
 		<-heard // so that they are built in this order
 	}
 	if err := w.show.step("staging follows: migrated, seeded, checked, routed", func() (string, error) {
-		i, err := w.settled(ctx, "staging", 1, time.Minute)
+		i, err := w.settled(ctx, "staging", 1, 5*time.Minute)
 		if err != nil {
 			return "", err
 		}
@@ -314,7 +314,7 @@ func (w *world) trying(ctx context.Context, m *memory) error {
 	var anna, maria *visitor
 	if err := w.show.step("bosman try feature --on testing-anna", func() (string, error) {
 		var v wire.ChangeView
-		if err := w.until(ctx, "the release of the feature is there", 2*time.Minute, func() (bool, error) {
+		if err := w.until(ctx, "the release of the feature is there", 10*time.Minute, func() (bool, error) {
 			var err error
 			v, err = w.client.Change(ctx, App, "feature")
 			return v.Build != nil && (v.Build.Release != 0 || v.Build.State.Final()), err
@@ -425,7 +425,7 @@ func (w *world) mail(ctx context.Context, v *visitor) (string, error) {
 		return "", err
 	}
 	var all []bosman.Mail
-	err := w.until(ctx, "the mail to "+c.Email+" is caught", 20*time.Second, func() (bool, error) {
+	err := w.until(ctx, "the mail to "+c.Email+" is caught", 2*time.Minute, func() (bool, error) {
 		err := w.bosman(ctx, "anna", &all, "mails", "--instance", v.instance)
 		return len(all) > 0, err
 	})

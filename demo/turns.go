@@ -34,7 +34,7 @@ func (w *world) merging(ctx context.Context, m *memory) error {
 		if !strings.HasPrefix(head, merged.Commit) {
 			return "", fmt.Errorf("main is %s, not %s", head, merged.Commit)
 		}
-		if _, err := w.settled(ctx, "staging", m.feature.Number, time.Minute); err != nil {
+		if _, err := w.settled(ctx, "staging", m.feature.Number, 5*time.Minute); err != nil {
 			return "", err
 		}
 		after, err := w.client.Builds(ctx, App, -1, 100)
@@ -79,7 +79,7 @@ func (w *world) deploying(ctx context.Context, m *memory) error {
 	w.show.part("Live, asked by a probe all the time")
 	if err := w.show.step("bosman deploy live", func() (string, error) {
 		// The first release must be settled: one thing at a time.
-		if _, err := w.settled(ctx, "live", m.main.Number, time.Minute); err != nil {
+		if _, err := w.settled(ctx, "live", m.main.Number, 5*time.Minute); err != nil {
 			return "", err
 		}
 		p := w.probe(ctx, mixed...)

@@ -116,7 +116,7 @@ func (w *world) startServe(ctx context.Context) error {
 		return err
 	}
 	w.client = client.New(client.Config{Socket: filepath.Join(w.data(), "bosman.sock"), Agent: "bosman demo"})
-	return w.until(ctx, "bosman serve answers", time.Minute, func() (bool, error) {
+	return w.until(ctx, "bosman serve answers", 3*time.Minute, func() (bool, error) {
 		select {
 		case err := <-w.ended:
 			w.serve = nil
@@ -362,7 +362,7 @@ func (w *world) settled(ctx context.Context, name string, release int, limit tim
 // op waits until an operation ends, or with watched until it has switched.
 func (w *world) op(ctx context.Context, n int, watched bool) (bosman.Operation, error) {
 	var op bosman.Operation
-	err := w.until(ctx, bosman.Ref(bosman.LetterOperation, n)+" ends", 2*time.Minute, func() (ok bool, err error) {
+	err := w.until(ctx, bosman.Ref(bosman.LetterOperation, n)+" ends", 10*time.Minute, func() (ok bool, err error) {
 		op, err = w.client.Operation(ctx, App, n)
 		if errors.Is(err, client.ErrUnreachable) {
 			return false, nil

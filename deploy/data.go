@@ -440,7 +440,7 @@ func bytes(n int64) string {
 	case n >= 1<<20:
 		return fmt.Sprintf("%d MB", n>>20)
 	case n >= 1<<10:
-		return fmt.Sprintf("%d KB", n>>10)
+		return fmt.Sprintf("%d kB", n>>10)
 	}
 	return fmt.Sprintf("%d bytes", n)
 }

@@ -47,9 +47,9 @@ func TestDeployLive(t *testing.T) {
 		t.Errorf("steps %s", got)
 	}
 	for step, want := range map[string]string{
-		"backup":  "k1: 14 MB in 1.2s, restored and compared: 1 tables, 2 rows; the restored copy is kept for a quick way back (14 MB)",
-		"migrate": "the release command ran in 1s; the schema changed: [1] became [1 2]",
-		"check":   `health answers 200 {"release": "r2"} after 1s; 1 smoke requests answer as they should`,
+		"backup":  "k1: 14 MB in 1.2 s, restored and compared: 1 tables, 2 rows; the restored copy is kept for a quick way back (14 MB)",
+		"migrate": "the release command ran in 1.0 s; the schema changed: [1] became [1 2]",
+		"check":   `health answers 200 {"release": "r2"} after 1.0 s; 1 smoke requests answer as they should`,
 		"switch":  "live serves r2", "tag": "c2 is tagged live-3", "settle": "the processes of before are stopped (1)",
 	} {
 		if got := note(op, step); got != want {

@@ -347,10 +347,17 @@ func (j *job) tag(ctx context.Context) error {
 }
 
 func short(d time.Duration) string {
-	if d < time.Second {
-		return d.Round(time.Millisecond).String()
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d%time.Minute < time.Second:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
 	}
-	return d.Round(100 * time.Millisecond).String()
+	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

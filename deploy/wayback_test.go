@@ -256,6 +256,7 @@ func TestDestructiveMigrationThatFails(t *testing.T) {
 // far; an automatic one does, and a bad verdict is not passed over.
 func TestDeploymentFollowsAWatch(t *testing.T) {
 	f := newFixture(t)
+	f.watchFor = time.Minute
 	watching := make(chan struct{}, 2)
 	f.on("Watch", func(ctx context.Context) error {
 		watching <- struct{}{}

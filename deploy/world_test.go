@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,7 @@ type world struct {
 	drops    bool // the release command drops a column
 	full     bool // there is no room for a kept copy
 	forecast Forecast
+	watchFor time.Duration // 0: 400 ms
 }
 
 type state struct {
@@ -323,7 +325,7 @@ func (w *world) Judge(ctx context.Context, op bosman.Operation) (Wait, error) {
 func (w *world) Policy(_ context.Context, _ string, kind bosman.InstanceKind) (*bosman.Policy, error) {
 	switch kind {
 	case bosman.KindLive:
-		return &bosman.Policy{Backup: bosman.BackupPolicy{Keep: 30}, Watch: bosman.WatchPolicy{For: 400 * time.Millisecond, Revert: true}}, nil
+		return &bosman.Policy{Backup: bosman.BackupPolicy{Keep: 30}, Watch: bosman.WatchPolicy{For: cmp.Or(w.watchFor, 400*time.Millisecond), Revert: true}}, nil
 	case bosman.KindStaging:
 		return &bosman.Policy{Follow: "main", Seed: "seed"}, nil
 	case bosman.KindTesting, bosman.KindPreview:

@@ -59,6 +59,9 @@ func TestFromPushToLive(t *testing.T) {
 			t.Errorf("station %s is %s", st.Name, st.State)
 		}
 	}
+	if title, err := r.CommitTitle(ctx, anna, "rms", b.Head); err != nil || title != "work on feature" {
+		t.Errorf("the commit says %q, %v", title, err)
+	}
 	jobs, err := r.Status(ctx, anna, "rms")
 	if err != nil || jobs[0].Name != "live" || jobs[0].Release != b.Release || jobs[0].Title != "work on feature" {
 		t.Errorf("status: %+v, %v", jobs, err)

@@ -64,6 +64,19 @@ func (h *Helm) Builds(ctx context.Context, a bosman.Actor, app string, change, m
 	return h.Store.Builds(ctx, app, change, max)
 }
 
+// CommitTitle gives the first line of a commit's message.
+func (h *Helm) CommitTitle(ctx context.Context, a bosman.Actor, app, commit string) (string, error) {
+	if err := h.may(ctx, a, bosman.MaySee, app, ""); err != nil {
+		return "", err
+	}
+	repo, err := h.Repos.Open(app)
+	if err != nil {
+		return "", err
+	}
+	c, err := repo.Commit(ctx, commit)
+	return c.Subject, err
+}
+
 // Releases lists releases, newest first.
 func (h *Helm) Releases(ctx context.Context, a bosman.Actor, app string, max int) ([]bosman.Release, error) {
 	if err := h.may(ctx, a, bosman.MaySee, app, ""); err != nil {

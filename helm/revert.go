@@ -344,6 +344,16 @@ func (h *Helm) KeptCopies(ctx context.Context, a bosman.Actor, app, instance str
 		if err != nil {
 			return nil, err
 		}
+		for n, c := range kept {
+			if c.Operation == 0 || !c.At.IsZero() {
+				continue
+			}
+			op, err := h.Store.Operation(ctx, app, c.Operation)
+			if err != nil {
+				return nil, err
+			}
+			kept[n].At = op.StartedAt
+		}
 		out = append(out, kept...)
 	}
 	return out, nil

@@ -11,7 +11,13 @@ into=${1:-docs/screenshots}
 mkdir -p "$into"
 into=$(realpath "$into")
 
-scratch=$(mktemp -d /tmp/bosman-shots.XXXXXX)
+# The pages show where Bosman's data lies, and so do the pictures.
+scratch=/srv/bosman
+mkdir -p /srv
+mkdir "$scratch" || {
+    echo "screenshots: $scratch is somebody's already; move it away for a while" >&2
+    exit 1
+}
 chmod 755 "$scratch"
 program=$(realpath bin/bosman)
 finish() {

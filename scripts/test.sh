@@ -14,6 +14,9 @@ for argument in "$@"; do
 done
 # Most of the time tests wait: for processes, clocks and disks.
 limits=(-timeout 20m -p 3)
+# Linking takes most of the time of short tests; without symbols for a debugger
+# it takes half.
+limits+=(-ldflags=-s)
 # What a full run finds must not come from an earlier one: Go's cache does not
 # know which PostgreSQL, git or Django stands on the machine.
 case " $* " in *" -short "*) ;; *) limits+=(-count 1) ;; esac

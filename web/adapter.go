@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -333,7 +334,11 @@ func (a adapter) brought(ctx context.Context, who bosman.Actor, app string, rele
 		}
 		if b.Change == 0 {
 			if out[b.Release].title == "" {
-				out[b.Release] = bringing{title: b.Branch}
+				subject, err := a.CommitTitle(ctx, who, app, b.Commit)
+				if err != nil && bosman.KindOf(err) != bosman.KindNotFound {
+					return nil, err
+				}
+				out[b.Release] = bringing{title: cmp.Or(subject, b.Branch)}
 			}
 			continue
 		}

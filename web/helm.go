@@ -29,6 +29,7 @@ type reads interface {
 	FindChange(ctx context.Context, a bosman.Actor, app, ref string) (bosman.Change, error)
 	BuildOf(ctx context.Context, a bosman.Actor, app string, n int) (bosman.Build, error)
 	Builds(ctx context.Context, a bosman.Actor, app string, change, max int) ([]bosman.Build, error)
+	CommitTitle(ctx context.Context, a bosman.Actor, app, commit string) (string, error)
 	Releases(ctx context.Context, a bosman.Actor, app string, max int) ([]bosman.Release, error)
 	Instance(ctx context.Context, a bosman.Actor, app, name string) (bosman.Instance, error)
 	Instances(ctx context.Context, a bosman.Actor, app string) ([]bosman.Instance, error)

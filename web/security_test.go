@@ -379,7 +379,7 @@ func TestDangerAsksForTheName(t *testing.T) {
 		}
 	}
 	page := text(v.page("/rms/instances/live/revert"))
-	for _, want := range []string{"back to r134", "159 rows written since leave the site", "public.notes_note", "stands ready beside the present data", "seen on staging by d50", "type live", "No window, approval or backup is waited for"} {
+	for _, want := range []string{"back to r134", "159 rows written since leave the site", "public.notes_note", "stands ready beside the present data", "Seen on staging by d50", "type live", "No window, approval or backup is waited for"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("revert does not say %q", want)
 		}

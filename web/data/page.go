@@ -153,6 +153,17 @@ func (v View) of(roles ...bosman.StoredRole) []bosman.StoredDatabase {
 	return out
 }
 
+// restored is the instance from whose backup the data of a database came; ""
+// for a copy, whose origin is an instance.
+func (v View) restored(d bosman.StoredDatabase) string {
+	for _, other := range v.Storage.Databases {
+		if other.Name == d.Copy.From {
+			return other.Instance
+		}
+	}
+	return ""
+}
+
 // troubles are the sentences on backups that are missing or failed.
 func (v View) troubles() []bosman.BackupHealth {
 	var out []bosman.BackupHealth

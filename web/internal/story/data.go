@@ -118,7 +118,7 @@ func (s *Story) data(ago before) {
 	}
 	golden := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "dump", Took: 2300 * time.Millisecond, Bytes: 61 << 20}
 	handed := golden
-	handed.Strategy, handed.Took = "ready", 6*time.Millisecond
+	handed.Strategy, handed.Took = "template, made in advance", 6*time.Millisecond
 	proven := golden
 	proven.Backup, proven.Strategy, proven.TakenAt = 31, "restored", ago(26*hour)
 	older := golden

@@ -205,6 +205,12 @@ func (s *Story) Builds(_ context.Context, a bosman.Actor, app string, change, _ 
 	return filter(s.BuildList, func(b bosman.Build) bool { return b.App == app && (change < 0 || b.Change == change) }), nil
 }
 
+// CommitTitle gives the first line of a commit's message; builds of main all
+// have the same one.
+func (s *Story) CommitTitle(_ context.Context, a bosman.Actor, app, _ string) (string, error) {
+	return "Merge cv-upload (c20)", s.check(a, bosman.MaySee, app, "")
+}
+
 // Releases lists releases, newest first.
 func (s *Story) Releases(_ context.Context, a bosman.Actor, app string, _ int) ([]bosman.Release, error) {
 	if err := s.check(a, bosman.MaySee, app, ""); err != nil {
