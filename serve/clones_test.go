@@ -94,7 +94,13 @@ func TestCopiesMoveToPreparedStorage(t *testing.T) {
 	if err := syscall.Kill(w.serverPid(t, servers), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the server of the copy is started again", 30*time.Second, func() bool { return w.serverPid(t, servers) != 0 })
+	w.until("the server of the copy is started again", time.Minute, func() bool {
+		if w.serverPid(t, servers) == 0 {
+			return false
+		}
+		_, err := w.s.databases.Schema(ctx, at)
+		return err == nil // it answers
+	})
 	w.run("testing-anna", `psql -q "$DATABASE_URL" -c "INSERT INTO word VALUES ('annas')"`)
 	w.stop()
 	if err := PrepareStorage(ctx, StorageOptions{Data: w.data, Undo: true, Ask: options.Ask, Say: options.Say}); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "tiny/testing-anna") {

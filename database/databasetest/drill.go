@@ -13,7 +13,8 @@ import (
 func (s *suite) drill(t *testing.T) {
 	w, _ := s.world(t)
 	if w.Copies == nil {
-		t.Skip("there are no golden copies")
+		t.Log("nothing to see: no golden copies are made of what a backup was restored into here")
+		return
 	}
 	refresher, ok := w.Copies.(database.Refresher)
 	if !ok {
