@@ -104,7 +104,9 @@ func TestRequestsForTheUIAreHeldWhileItRestarts(t *testing.T) {
 	var ok, refused atomic.Int64
 	ask := func() {
 		wg.Go(func() {
-			status, body, h := r.do(r.request("POST", "localhost", "/push", io.MultiReader(strings.NewReader("pack")))) // chunked
+			req := r.request("POST", "localhost", "/push", io.MultiReader(strings.NewReader("pack"))) // chunked
+			req.Close = true                                                                          // one refused closes its connection, which the next must not take
+			status, body, h := r.do(req)
 			switch {
 			case status == 200 && body == "pack":
 				ok.Add(1)
