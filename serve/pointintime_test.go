@@ -16,16 +16,9 @@ import (
 // until the recovered one is put in its place.
 func TestPointInTime(t *testing.T) {
 	need.Slow(t, "deploys a release with a database and recovers it")
-	need.File(t, "/usr/lib/postgresql", "postgresql")
-	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
-	w := newWorld(t, "postgres")
+	w, create := migratedWorld(t)
 	ctx := t.Context()
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
-	w.write("migrate.py", migrateApp)
-	m := strings.Replace(tinyManifest, "DATABASE", "postgres", 1)
-	m = strings.Replace(m, `"echo migrated"`, "/usr/bin/python3 migrate.py", 1)
-	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
-	create := "CREATE TABLE IF NOT EXISTS note (id serial PRIMARY KEY, words text, old text DEFAULT '-')\n"
 	w.release(1, "old", create)
 	_, err := w.s.helm.PlanRecovery(ctx, admin, "tiny", "staging", bosman.Moment{At: time.Now()})
 	if bosman.KindOf(err) != bosman.KindNotFound {

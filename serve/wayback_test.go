@@ -86,21 +86,28 @@ func stepNote(o bosman.Operation, name string) string {
 	return ""
 }
 
+// migratedWorld is one whose app migrates its database by the statements of
+// each release; create are those of the first.
+func migratedWorld(t *testing.T) (w *world, create string) {
+	t.Helper()
+	need.File(t, "/usr/lib/postgresql", "postgresql")
+	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
+	w = newWorld(t, "postgres")
+	w.write("migrate.py", migrateApp)
+	m := strings.Replace(tinyManifest, "DATABASE", "postgres", 1)
+	m = strings.Replace(m, `"echo migrated"`, "/usr/bin/python3 migrate.py", 1)
+	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
+	return w, "CREATE TABLE IF NOT EXISTS note (id serial PRIMARY KEY, words text, old text DEFAULT '-')\n"
+}
+
 // A migration takes something away on live, people write, and the way back
 // with the data is a change of places that loses no request; what it replaced
 // is kept, listed and comes back in turn.
 func TestWayBack(t *testing.T) {
 	need.Slow(t, "builds and deploys three releases with a database")
-	need.File(t, "/usr/lib/postgresql", "postgresql")
-	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
-	w := newWorld(t, "postgres")
+	w, create := migratedWorld(t)
 	ctx := t.Context()
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
-	w.write("migrate.py", migrateApp)
-	m := strings.Replace(tinyManifest, "DATABASE", "postgres", 1)
-	m = strings.Replace(m, `"echo migrated"`, "/usr/bin/python3 migrate.py", 1)
-	w.write("bosman.yaml", strings.Replace(m, "for: 3s", "for: 1s", 1))
-	create := "CREATE TABLE IF NOT EXISTS note (id serial PRIMARY KEY, words text, old text DEFAULT '-')\n"
 	w.release(1, "old", create)
 	w.must("deploy", "live", "1")
 	if code, body := w.get("live", "/add/first"); code != http.StatusOK {
