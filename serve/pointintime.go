@@ -431,7 +431,7 @@ func (t *timeline) PointInTime(ctx context.Context, app string) (bosman.PointInT
 		}
 		p.Bytes += s.Bytes()
 		for _, point := range s.Points {
-			if of, _, ok := cutLast(point.Name, "-"); app == "" || ok && of == app {
+			if at := strings.LastIndex(point.Name, "-"); app == "" || at >= 0 && point.Name[:at] == app {
 				p.Points = append(p.Points, bosman.RestorePoint{Name: point.Name, At: point.At, Reachable: s.Reaches(point)})
 			}
 		}
@@ -442,14 +442,6 @@ func (t *timeline) PointInTime(ctx context.Context, app string) (bosman.PointInT
 		err = nil // the server is down; what is stored is not
 	}
 	return p, err
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }
 
 // readTimeline gives how things stood when serve noted it last; zero if it
