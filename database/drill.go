@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -20,6 +21,24 @@ type Promoter interface {
 	Promote(ctx context.Context, trial, from bosman.Database, p Promotion) (g Golden, made bool, err error)
 }
 
+// Marked notes in a backup of one database how far the writing to its source
+// has come, by what its engine tells states apart.
+func Marked(info *BackupInfo, state any) error {
+	b, err := json.Marshal(state)
+	info.Marks = map[string]string{"": string(b)}
+	return err
+}
+
+// MarkOf reads what Marked noted. A backup of before says nothing, and what is
+// made of it counts as written to since: the zero state.
+func MarkOf[T any](text string) (state T) {
+	var zero T
+	if json.Unmarshal([]byte(text), &state) != nil {
+		return zero
+	}
+	return state
+}
+
 // Promotion says what a database restored on trial holds.
 type Promotion struct {
 	Backup  int               // its number
@@ -27,6 +46,12 @@ type Promotion struct {
 	TakenAt time.Time         // the moment of the data
 	Marks   map[string]string // BackupInfo.Marks
 	Took    time.Duration     // to back up and to restore: what another golden copy would take
+}
+
+// Copy is what is known of the golden copy that becomes of it: of the database
+// source, bytes large.
+func (p Promotion) Copy(source string, bytes int64) bosman.CopyInfo {
+	return bosman.CopyInfo{From: source, TakenAt: p.TakenAt, Release: p.Release, Strategy: StrategyRestored, Took: p.Took, Bytes: bytes, Backup: p.Backup}
 }
 
 // StrategyRestored is what CopyInfo says of a golden copy that was restored

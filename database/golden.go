@@ -27,6 +27,12 @@ func GoldensOf[G any](all []G, as func(G) Golden) []Golden {
 	return out
 }
 
+// GoldenName names the golden copy of the database source with the data of a
+// moment.
+func GoldenName(source string, at time.Time) string {
+	return Beside(Base(source), TagGolden+"_"+Stamp(at))
+}
+
 // Suits says whether data of a release of from may be copied. KindConflict if
 // not.
 func (o CopyOptions) Suits(from bosman.Database, release int) error {
@@ -39,18 +45,30 @@ func (o CopyOptions) Suits(from bosman.Database, release int) error {
 
 // Generations are an engine's golden copies of one database, each a G.
 type Generations[G any] struct {
-	All     []G // newest first
+	All     func() ([]G, error) // those that may be handed out, newest first
 	Copy    func(G) bosman.CopyInfo
-	Stale   func() (bool, error) // was the source written to since the newest?
-	Refresh func() (G, error)    // makes a new one
-	Quick   time.Duration        // how long a tester waits for fresher data without having asked for it
+	Stale   func() (bool, error)        // was the source written to since the newest?
+	Refresh func(exact bool) (G, error) // makes a new one; exact: of this very moment
+	Quick   time.Duration               // how long a tester waits for fresher data without having asked for it
 	Now     time.Time
 }
 
-// Choose gives the newest generation that suits, and makes one where there is
-// none, or where the newest is older than opt says, stale and quickly made.
+// Choose gives the newest generation that suits, and makes one where opt wants
+// this very moment, where there is none, or where the newest is older than opt
+// says, stale and quickly made.
 func (s Generations[G]) Choose(from bosman.Database, opt CopyOptions) (none G, err error) {
-	all, refresh := s.All, len(s.All) == 0
+	if opt.Exact {
+		g, err := s.Refresh(true)
+		if err == nil {
+			err = opt.Suits(from, s.Copy(g).Release)
+		}
+		return g, err
+	}
+	all, err := s.All()
+	if err != nil {
+		return none, err
+	}
+	refresh := len(all) == 0
 	if !refresh && opt.MaxAge > 0 {
 		if newest := s.Copy(all[0]); newest.Took < s.Quick && s.Now.Sub(newest.TakenAt) > opt.MaxAge {
 			if refresh, err = s.Stale(); err != nil {
@@ -59,7 +77,7 @@ func (s Generations[G]) Choose(from bosman.Database, opt CopyOptions) (none G, e
 		}
 	}
 	if refresh {
-		g, err := s.Refresh()
+		g, err := s.Refresh(false)
 		if err != nil {
 			return g, err
 		}

@@ -33,13 +33,15 @@ func TestChooseAGeneration(t *testing.T) {
 		"old, made slowly":       {all: []bosman.CopyInfo{golden(3, time.Hour, time.Minute)}, opt: CopyOptions{MaxAge: time.Minute}, stale: true, want: 3},
 		"old, nothing written":   {all: []bosman.CopyInfo{golden(3, time.Hour, 0)}, opt: CopyOptions{MaxAge: time.Minute}, want: 3},
 		"stale, but young":       {all: []bosman.CopyInfo{golden(3, time.Second, 0)}, opt: CopyOptions{MaxAge: time.Minute}, stale: true, want: 3},
+		"this moment":            {all: []bosman.CopyInfo{golden(3, 0, 0)}, opt: CopyOptions{Exact: true}, want: 9},
+		"this moment, unfit":     {all: []bosman.CopyInfo{golden(3, 0, 0)}, opt: CopyOptions{Exact: true, Accept: upTo(3)}, kind: bosman.KindConflict},
 		"a new one does not fit": {all: []bosman.CopyInfo{golden(3, time.Hour, 0)}, opt: CopyOptions{MaxAge: time.Minute, Accept: upTo(3)}, stale: true, want: 3},
 	} {
 		got, err := Generations[bosman.CopyInfo]{
-			All:     tt.all,
+			All:     func() ([]bosman.CopyInfo, error) { return tt.all, nil },
 			Copy:    func(c bosman.CopyInfo) bosman.CopyInfo { return c },
 			Stale:   func() (bool, error) { return tt.stale, nil },
-			Refresh: func() (bosman.CopyInfo, error) { return golden(9, 0, 0), tt.failing },
+			Refresh: func(bool) (bosman.CopyInfo, error) { return golden(9, 0, 0), tt.failing },
 			Quick:   3 * time.Second,
 			Now:     now,
 		}.Choose(bosman.Database{Name: "rms__staging"}, tt.opt)

@@ -2,6 +2,7 @@ package database
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +14,42 @@ import (
 // LookEvery is how often locks are looked for while a recording goes on;
 // shorter ones may not be seen.
 const LookEvery = 5 * time.Millisecond
+
+// How much a recording keeps.
+const (
+	MaxStatements    = 1000
+	MaxStatementText = 100 << 10 // of one
+)
+
+// While runs fn and has look look every LookEvery until fn is done. A look is
+// short, and one that was cut would lose its connection: the end of ctx ends
+// none. watched is why look failed, which ends the looking.
+func While(ctx context.Context, look, fn func(context.Context) error) (watched, done error) {
+	watching, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- looking(watching, look) }() // waited for below
+	done = fn(ctx)
+	stop()
+	return <-ended, done
+}
+
+func looking(ctx context.Context, look func(context.Context) error) error {
+	t := time.NewTicker(LookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		err := look(limited)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
 
 // SeenLock is a lock at one look.
 type SeenLock struct {

@@ -2,6 +2,8 @@ package database
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database/mask"
@@ -42,6 +44,24 @@ type Masker interface {
 func MaskFailed(table, why string, cause error) error {
 	return bosman.Failed("the table %s cannot be masked: %s", table, why).
 		WithKept("no copy was made of this data").WithNext("choose other kinds for its columns in bosman.yaml, or mask it with a file of mask_sql").Because(cause)
+}
+
+// MaskTable masks a table, all of whose rows must be reached. failed makes of
+// what the server says what people are told.
+func MaskTable(ctx context.Context, conn *sql.Conn, u mask.Update, failed func(table string, err error) error) error {
+	var want int64
+	if err := conn.QueryRowContext(ctx, u.Count).Scan(&want); err != nil {
+		return fmt.Errorf("count %s: %w", u.Table, err)
+	}
+	done, err := conn.ExecContext(ctx, u.SQL)
+	if err != nil {
+		return failed(u.Table, err)
+	}
+	got, err := done.RowsAffected()
+	if err == nil && got != want {
+		err = MaskShort(u.Table, want, got)
+	}
+	return err
 }
 
 // MaskShort says that fewer rows of a table were masked than there are.

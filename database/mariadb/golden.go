@@ -126,7 +126,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if what.mask, err = spec.Version(); err != nil {
 		return database.Golden{}, err
 	}
-	name := database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(begun))
+	name := database.GoldenName(source.Name, begun)
 	d, err := e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
 		what.info.TakenAt = time.Now().UTC()
 		if what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker); err != nil {
@@ -282,22 +282,11 @@ func (c *Cluster) share(from, to string) (n int64, err error) {
 // choose finds or makes the generation to copy: one with other masks than
 // those of now is not handed out.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
-	if opt.Exact {
-		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil {
-			err = opt.Suits(from, g.Copy.Release)
-		}
-		return g, err
-	}
-	goldens, err := e.Offered(ctx, from, opt.Release)
-	if err != nil {
-		return database.Golden{}, err
-	}
 	return database.Generations[database.Golden]{
-		All:     goldens,
+		All:     func() ([]database.Golden, error) { return e.Offered(ctx, from, opt.Release) },
 		Copy:    func(g database.Golden) bosman.CopyInfo { return g.Copy },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
-		Refresh: func() (database.Golden, error) { return e.Refresh(ctx, from, opt.Release) },
+		Refresh: func(exact bool) (database.Golden, error) { return e.refresh(ctx, from, opt.Release, exact) },
 		Quick:   10 * time.Second,
 		Now:     e.now(),
 	}.Choose(from, opt)

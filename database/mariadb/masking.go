@@ -156,7 +156,7 @@ func (e *Engine) maskColumns(ctx context.Context, worker bosman.Database, plan m
 				}
 				at++
 			}
-			if err := maskTable(ctx, conn, u); err != nil {
+			if err := database.MaskTable(ctx, conn, u, maskFailed); err != nil {
 				return err
 			}
 			if err := run(ctx, conn, "TRUNCATE TABLE bosman_fakes"); err != nil {
@@ -223,22 +223,6 @@ func (e *Engine) invent(ctx context.Context, worker bosman.Database, conn *sql.C
 		}
 		return errors.Join(rows.Err(), put())
 	})
-}
-
-func maskTable(ctx context.Context, conn *sql.Conn, u mask.Update) error {
-	var want int64
-	if err := conn.QueryRowContext(ctx, u.Count).Scan(&want); err != nil {
-		return fmt.Errorf("count %s: %w", u.Table, err)
-	}
-	done, err := conn.ExecContext(ctx, u.SQL)
-	if err != nil {
-		return maskFailed(u.Table, err)
-	}
-	got, err := done.RowsAffected()
-	if err == nil && got != want {
-		err = database.MaskShort(u.Table, want, got)
-	}
-	return err
 }
 
 // maskFailed leaves to sqlError what is not about the table.

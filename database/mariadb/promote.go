@@ -3,7 +3,6 @@ package mariadb
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
@@ -18,18 +17,7 @@ func (c *Cluster) mark(ctx context.Context, name string, info *database.BackupIn
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(w)
-	info.Marks = map[string]string{"": string(b)}
-	return err
-}
-
-// writtenOf reads what mark noted; a backup of before says nothing, and what
-// is made of it counts as written to since.
-func writtenOf(text string) (w written) {
-	if json.Unmarshal([]byte(text), &w) != nil {
-		return written{}
-	}
-	return w
+	return database.Marked(info, w)
 }
 
 // Promote implements database.Promoter: the database keeps its name on the
@@ -90,9 +78,9 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 			return err
 		}
 		l = labelled{db: trial.Name, ready: true, label: label{
-			App: e.app, Name: database.Beside(database.Base(source.Name), database.TagGolden+"_"+database.Stamp(p.TakenAt)),
-			Source: from.Cluster + "/" + from.Name, Written: writtenOf(p.Marks[""]), Parked: was.Parked, Mask: version,
-			Copy: bosman.CopyInfo{From: source.Name, TakenAt: p.TakenAt, Release: p.Release, Strategy: database.StrategyRestored, Took: p.Took, Bytes: was.Copy.Bytes, Backup: p.Backup},
+			App: e.app, Name: database.GoldenName(source.Name, p.TakenAt),
+			Source: from.Cluster + "/" + from.Name, Written: database.MarkOf[written](p.Marks[""]), Parked: was.Parked, Mask: version,
+			Copy: p.Copy(source.Name, was.Copy.Bytes),
 		}}
 		return putLabel(ctx, conn, trial.Name, l.label, true)
 	})

@@ -15,11 +15,7 @@ import (
 
 var _ database.Recorder = (*Engine)(nil)
 
-const (
-	maxStatements = 1000      // kept of a recording
-	maxLogged     = 200_000   // statements read of the server's log
-	maxText       = 100 << 10 // of one statement
-)
+const maxLogged = 200_000 // statements read of the server's log
 
 // Record implements database.Recorder: the server writes all statements of new
 // sessions (general_log) and how long each took (slow_query_log) into tables;
@@ -63,12 +59,7 @@ func record(ctx context.Context, conn, looking *sql.Conn, d bosman.Database, fn 
 	if err := run(ctx, conn, slices.Concat(recordOff, recordOn)...); err != nil { // a killed Bosman may have left some
 		return rec, nil, err
 	}
-	watching, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- w.run(watching) }() // waited for below
-	done = fn(ctx)
-	stop()
-	watched := <-ended
+	watched, done := database.While(ctx, w.look, fn)
 	// The texts are wanted also when fn was cut short.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -100,7 +91,7 @@ func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *databa
 	if err != nil {
 		return err
 	}
-	rows, err := table(ctx, conn, "SELECT thread_id, command_type, LEFT(CONVERT(argument USING utf8mb4), "+strconv.Itoa(maxText)+") FROM mysql.general_log"+from+
+	rows, err := table(ctx, conn, "SELECT thread_id, command_type, LEFT(CONVERT(argument USING utf8mb4), "+strconv.Itoa(database.MaxStatementText)+") FROM mysql.general_log"+from+
 		" LIMIT "+strconv.Itoa(maxLogged))
 	if err != nil {
 		return err
@@ -121,7 +112,7 @@ func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *databa
 		case !changesSchema(text):
 			rec.Others++
 			rec.OthersTook += d
-		case len(rec.Statements) >= maxStatements:
+		case len(rec.Statements) >= database.MaxStatements:
 			rec.Cut = true
 		default:
 			rec.Statements = append(rec.Statements, bosman.RanStatement{SQL: text, Took: d})
@@ -134,7 +125,7 @@ func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *databa
 // tookOf gives how long statements took, in order for each thread and text.
 // Whether one failed the server does not say there.
 func tookOf(ctx context.Context, conn *sql.Conn, from string) (map[logged][]time.Duration, error) {
-	rows, err := table(ctx, conn, "SELECT thread_id, CAST(TIME_TO_SEC(query_time) * 1000000 AS SIGNED), LEFT(CONVERT(sql_text USING utf8mb4), "+strconv.Itoa(maxText)+") FROM mysql.slow_log"+from+
+	rows, err := table(ctx, conn, "SELECT thread_id, CAST(TIME_TO_SEC(query_time) * 1000000 AS SIGNED), LEFT(CONVERT(sql_text USING utf8mb4), "+strconv.Itoa(database.MaxStatementText)+") FROM mysql.slow_log"+from+
 		" LIMIT "+strconv.Itoa(maxLogged))
 	out := map[logged][]time.Duration{}
 	for _, r := range rows {
@@ -206,29 +197,6 @@ func newLockWatch(ctx context.Context, conn *sql.Conn, d bosman.Database) (*lock
 	return w, nil
 }
 
-// run looks until ctx ends.
-func (w *lockWatch) run(ctx context.Context) error {
-	if w.blind != "" {
-		return nil
-	}
-	t := time.NewTicker(database.LookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		// A look is short; one that is cut would lose the connection.
-		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		err := w.look(look)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
-}
-
 // lockStops are the locks of tables that stop others; see "Metadata Locking"
 // in MariaDB's documentation.
 var lockStops = map[string]database.SeenLock{
@@ -239,6 +207,9 @@ var lockStops = map[string]database.SeenLock{
 }
 
 func (w *lockWatch) look(ctx context.Context) error {
+	if w.blind != "" {
+		return nil
+	}
 	rows, err := table(ctx, w.conn, `SELECT m.TABLE_NAME, m.LOCK_MODE FROM information_schema.METADATA_LOCK_INFO m
 		JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID WHERE p.USER = ? AND m.TABLE_SCHEMA = ? AND m.LOCK_TYPE = 'Table metadata lock'`, w.d.User, w.d.Name)
 	if err != nil {

@@ -91,22 +91,11 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 
 // choose finds or makes the generation to copy.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (database.Golden, error) {
-	if opt.Exact {
-		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil {
-			err = opt.Suits(from, g.Copy.Release)
-		}
-		return g, err
-	}
-	all, err := e.Offered(ctx, from, opt.Release)
-	if err != nil {
-		return database.Golden{}, err
-	}
 	return database.Generations[database.Golden]{
-		All:     all,
+		All:     func() ([]database.Golden, error) { return e.Offered(ctx, from, opt.Release) },
 		Copy:    func(g database.Golden) bosman.CopyInfo { return g.Copy },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
-		Refresh: func() (database.Golden, error) { return e.Refresh(ctx, from, opt.Release) },
+		Refresh: func(exact bool) (database.Golden, error) { return e.refresh(ctx, from, opt.Release, exact) },
 		Quick:   quickRefresh,
 		Now:     e.now(),
 	}.Choose(from, opt)
@@ -273,7 +262,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err != nil {
 		return database.Golden{}, err
 	}
-	name := database.Beside(database.Base(source), database.TagGolden+"_"+database.Stamp(taken.TakenAt))
+	name := database.GoldenName(source, taken.TakenAt)
 	db := database.NameOnServer(e.app, name)
 	making := database.NameOnServer(e.app, database.Beside(database.Base(source), "golden__"+database.TagMaking))
 	if err := e.home.dropDatabase(ctx, making); err != nil {

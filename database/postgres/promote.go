@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,22 +22,11 @@ func (c *Cluster) mark(ctx context.Context, name string, info *database.BackupIn
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(n)
-	info.Marks = map[string]string{"": string(b)}
-	return err
-}
-
-// counterOf reads what mark noted; a backup of before says nothing, and what
-// is made of it counts as written to since.
-func counterOf(text string) (n counter) {
-	if json.Unmarshal([]byte(text), &n) != nil {
-		return counter{}
-	}
-	return n
+	return database.Marked(info, n)
 }
 
 // MarkOf reads one of a backup's marks.
-func MarkOf(text string) Mark { return counterOf(text).mark() }
+func MarkOf(text string) Mark { return database.MarkOf[counter](text).mark() }
 
 // Promote implements database.Promoter: the database gets another name, and
 // nobody may connect to it.
@@ -96,10 +84,10 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 	if err := faults.Point("database.promote.masked"); err != nil {
 		return l, err
 	}
-	name := database.Beside(database.Base(source), database.TagGolden+"_"+database.Stamp(p.TakenAt))
+	name := database.GoldenName(source, p.TakenAt)
 	l = labelled{db: database.NameOnServer(e.app, name), label: label{
-		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: counterOf(p.Marks[""]), Mask: version, Size: bytes,
-		Copy: bosman.CopyInfo{From: source, TakenAt: p.TakenAt, Release: p.Release, Strategy: database.StrategyRestored, Took: p.Took, Bytes: was.Copy.Bytes, Backup: p.Backup},
+		App: e.app, Name: name, Source: from.Cluster + "/" + from.Name, Counter: database.MarkOf[counter](p.Marks[""]), Mask: version, Size: bytes,
+		Copy: p.Copy(source, was.Copy.Bytes),
 	}}
 	comment, err := l.comment(l.db)
 	if err != nil {

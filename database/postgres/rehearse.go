@@ -19,11 +19,7 @@ import (
 
 var _ database.Recorder = (*Engine)(nil)
 
-const (
-	maxStatements = 1000      // kept of a recording
-	maxLog        = 64 << 20  // read of the server's log
-	maxText       = 100 << 10 // of one statement
-)
+const maxLog = 64 << 20 // read of the server's log
 
 // Record implements database.Recorder: the server logs the statements that
 // change the schema (log_statement=ddl) and how long each took, for this
@@ -58,12 +54,7 @@ func (c *Cluster) record(ctx context.Context, conn, looking *pgx.Conn, d bosman.
 			return rec, nil, err
 		}
 	}
-	watching, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- w.run(watching) }() // waited for below
-	done = fn(ctx)
-	stop()
-	watched := <-ended
+	watched, done := database.While(ctx, w.look, fn)
 	// The texts are wanted also when fn was cut short.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
@@ -199,7 +190,7 @@ func readLine(b *bufio.Reader) (string, error) {
 	var line []byte
 	for {
 		part, err := b.ReadSlice('\n')
-		if room := maxText - len(line); room > 0 {
+		if room := database.MaxStatementText - len(line); room > 0 {
 			line = append(line, part[:min(room, len(part))]...)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
@@ -213,7 +204,7 @@ func (l *logReader) line(line string) {
 	if m == nil || m[2] != l.user || m[3] != l.database {
 		if l.last > 0 && strings.HasPrefix(line, "\t") { // a statement of several lines
 			st := &l.rec.Statements[l.last-1]
-			if len(st.SQL) < maxText {
+			if len(st.SQL) < database.MaxStatementText {
 				st.SQL += "\n" + line[1:]
 			}
 		} else if logOther.MatchString(line) {
@@ -234,7 +225,7 @@ func (l *logReader) line(line string) {
 		delete(l.open, pid)
 	case level != "LOG":
 	case logText.MatchString(text):
-		if len(l.rec.Statements) >= maxStatements {
+		if len(l.rec.Statements) >= database.MaxStatements {
 			l.rec.Cut = true
 			delete(l.open, pid)
 			return
@@ -282,26 +273,6 @@ func (w *lockWatch) begin(ctx context.Context) error {
 		return nil
 	})
 	return err
-}
-
-// run looks until ctx ends.
-func (w *lockWatch) run(ctx context.Context) error {
-	t := time.NewTicker(database.LookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		// A look is short; one that is cut would lose the connection.
-		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		err := w.look(look)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
 }
 
 func (w *lockWatch) look(ctx context.Context) error {

@@ -204,7 +204,7 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 // a folder that is handed out to nobody, and that Recover removes.
 func (e *Engine) makeGolden(ctx context.Context, g *generation, name string, spec mask.Spec) error {
 	begun := time.Now()
-	g.name = database.Beside(database.Base(name), database.TagGolden+"_"+database.Stamp(begun))
+	g.name = database.GoldenName(name, begun)
 	_, err := e.make(ctx, g.name, func(file string) (label, error) {
 		g.TakenAt = time.Now().UTC()
 		var err error
@@ -249,22 +249,11 @@ func (e *Engine) dropGoldens(ctx context.Context, from bosman.Database, keep int
 // choose finds or makes the generation to copy: one with other masks than
 // those of now is not handed out.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (generation, error) {
-	if opt.Exact {
-		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil {
-			err = opt.Suits(from, g.Release)
-		}
-		return g, err
-	}
-	all, err := e.offered(ctx, from, opt.Release)
-	if err != nil {
-		return generation{}, err
-	}
 	return database.Generations[generation]{
-		All:     all,
+		All:     func() ([]generation, error) { return e.offered(ctx, from, opt.Release) },
 		Copy:    func(g generation) bosman.CopyInfo { return g.CopyInfo },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
-		Refresh: func() (generation, error) { return e.refresh(ctx, from, opt.Release, false) },
+		Refresh: func(exact bool) (generation, error) { return e.refresh(ctx, from, opt.Release, exact) },
 		Quick:   quickRefresh,
 		Now:     time.Now(),
 	}.Choose(from, opt)

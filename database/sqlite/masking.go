@@ -183,7 +183,7 @@ func maskColumns(ctx context.Context, conn *sql.Conn, plan mask.Plan) error {
 				return err
 			}
 		}
-		if err := maskTable(ctx, conn, u); err != nil {
+		if err := database.MaskTable(ctx, conn, u, maskFailed); err != nil {
 			return err
 		}
 	}
@@ -219,22 +219,6 @@ func orphans(ctx context.Context, conn *sql.Conn, o mask.Orphans) (lost bool, er
 		return false, fmt.Errorf("foreign key %s: %w", o.Name, err)
 	}
 	return lost, nil
-}
-
-func maskTable(ctx context.Context, conn *sql.Conn, u mask.Update) error {
-	var want int64
-	if err := conn.QueryRowContext(ctx, u.Count).Scan(&want); err != nil {
-		return fmt.Errorf("count %s: %w", u.Table, err)
-	}
-	done, err := conn.ExecContext(ctx, u.SQL)
-	if err != nil {
-		return maskFailed(u.Table, err)
-	}
-	got, err := done.RowsAffected()
-	if err == nil && got != want {
-		err = database.MaskShort(u.Table, want, got)
-	}
-	return err
 }
 
 // maskFailed leaves to trouble what is not about the table: a full disk, the

@@ -44,12 +44,12 @@ func (e *Engine) Record(ctx context.Context, d bosman.Database, fn func(context.
 	}
 	count := make(chan int, 1)
 	go func() { count <- openings(opened, filepath.Base(d.Name)) }() // waited for below
-	watching, stop := context.WithCancel(ctx)
-	held := make(chan database.Held, 1)
-	go func() { held <- watchLocks(watching, d.Name) }() // waited for below
-	done = fn(ctx)
-	stop()
-	locks := <-held
+	var locks database.Held
+	_, done = database.While(ctx, func(context.Context) error {
+		// Without /proc nothing is seen, as on a host that hides it.
+		locks.Look(time.Now(), locksOf(d.Name))
+		return nil
+	}, fn)
 	// What was opened lies ready by now.
 	if err := opened.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		return rec, done, errors.Join(trouble(doing, err), opened.Close())
@@ -79,21 +79,6 @@ func openings(from *os.File, name string) int {
 			}
 			rest = rest[unix.SizeofInotifyEvent+size:]
 		}
-	}
-}
-
-// watchLocks looks at the file's locks until ctx ends.
-func watchLocks(ctx context.Context, file string) (held database.Held) {
-	t := time.NewTicker(database.LookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return held
-		case <-t.C:
-		}
-		// Without /proc nothing is seen, as on a host that hides it.
-		held.Look(time.Now(), locksOf(file))
 	}
 }
 

@@ -156,22 +156,11 @@ func (e *Engine) copyStill(ctx context.Context, from bosman.Database, to string,
 
 // choose finds or makes the generation to copy.
 func (e *Engine) choose(ctx context.Context, from bosman.Database, opt database.CopyOptions) (entry, error) {
-	if opt.Exact {
-		g, err := e.refresh(ctx, from, opt.Release, true)
-		if err == nil {
-			err = opt.Suits(from, g.Copy.Release)
-		}
-		return g, err
-	}
-	all, err := e.masked(ctx, from, opt.Release)
-	if err != nil {
-		return entry{}, err
-	}
 	return database.Generations[entry]{
-		All:     all,
+		All:     func() ([]entry, error) { return e.masked(ctx, from, opt.Release) },
 		Copy:    func(g entry) bosman.CopyInfo { return g.Copy },
 		Stale:   func() (bool, error) { return e.Stale(ctx, from) },
-		Refresh: func() (entry, error) { return e.refresh(ctx, from, opt.Release, false) },
+		Refresh: func(exact bool) (entry, error) { return e.refresh(ctx, from, opt.Release, exact) },
 		Quick:   quickRefresh,
 		Now:     e.now(),
 	}.Choose(from, opt)
@@ -281,7 +270,7 @@ func (e *Engine) makeGolden(ctx context.Context, from bosman.Database, release i
 	}
 	g.Copy.From, g.Copy.Release, g.Copy.Took = name, release, time.Since(begun)
 	g.Copy.Bytes = bytesOf(filepath.Join(dir, "data", "base"))
-	g.Name = database.Beside(database.Base(name), database.TagGolden+"_"+database.Stamp(g.Copy.TakenAt))
+	g.Name = database.GoldenName(name, g.Copy.TakenAt)
 	if err := e.host.update(e.app, func(all *index) error {
 		all.Entries = append(all.Entries, g)
 		return nil

@@ -106,16 +106,7 @@ func (h *Host) readLocked(app string) (x index, noted bool, err error) {
 
 // update changes the index of an app in one step, on its disk.
 func (h *Host) update(app string, change func(*index) error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	x, _, err := h.readLocked(app)
-	if err == nil {
-		err = change(&x)
-	}
-	if err != nil {
-		return err
-	}
-	return h.write(app, x, "", h.indexPath(app), atomicfile.Write)
+	return h.change(app, change, "", h.indexPath(app), atomicfile.Write)
 }
 
 // note is update that does not wait for the disk, which takes longer than all
@@ -127,6 +118,17 @@ func (h *Host) note(app string, change func(*index) error) error {
 	if err != nil {
 		return err
 	}
+	return h.change(app, change, boot, h.notePath(app), func(path string, b []byte, mode fs.FileMode) error {
+		fresh := path + ".fresh"
+		if err := os.WriteFile(fresh, b, mode); err != nil {
+			return err
+		}
+		return os.Rename(fresh, path)
+	})
+}
+
+// change puts the changed index of an app at path, as of a start of the host.
+func (h *Host) change(app string, change func(*index) error, boot, path string, put func(string, []byte, fs.FileMode) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x, _, err := h.readLocked(app)
@@ -136,16 +138,6 @@ func (h *Host) note(app string, change func(*index) error) error {
 	if err != nil {
 		return err
 	}
-	return h.write(app, x, boot, h.notePath(app), func(path string, b []byte, mode fs.FileMode) error {
-		fresh := path + ".fresh"
-		if err := os.WriteFile(fresh, b, mode); err != nil {
-			return err
-		}
-		return os.Rename(fresh, path)
-	})
-}
-
-func (h *Host) write(app string, x index, boot, path string, put func(string, []byte, fs.FileMode) error) error {
 	x.Number, x.Boot = x.Number+1, boot
 	b, err := json.MarshalIndent(x, "", " ")
 	if err != nil {

@@ -71,12 +71,9 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 		return g, e.host.discard(ctx, dir, diskError("write the golden copy to its disk", e.host.Dir, err))
 	}
 	g = entry{
-		ID: filepath.Base(dir), Name: database.Beside(database.Base(name), database.TagGolden+"_"+database.Stamp(p.TakenAt)),
+		ID: filepath.Base(dir), Name: database.GoldenName(name, p.TakenAt),
 		Golden: &golden{Source: from.Cluster + "/" + from.Name, Mark: postgres.MarkOf(p.Marks[""]), Mask: version},
-		Copy: bosman.CopyInfo{
-			From: name, TakenAt: p.TakenAt, Release: p.Release, Strategy: database.StrategyRestored, Took: p.Took,
-			Bytes: bytesOf(filepath.Join(dir, "data", "base")), Backup: p.Backup,
-		},
+		Copy:   p.Copy(name, bytesOf(filepath.Join(dir, "data", "base"))),
 	}
 	err = faults.Point("clone.promote.planted")
 	if err == nil {
