@@ -113,6 +113,7 @@ type output struct {
 	from    int64
 	left    int64 // bytes it may still write
 	line    []byte
+	back    bool     // a carriage return came: text that follows replaces the line
 	cut     int64    // bytes of the current line beyond its cap
 	dropped int64    // bytes of lines beyond the log's cap
 	end     []string // the last lines, also of what was dropped
@@ -130,10 +131,7 @@ func (o *output) Write(p []byte) (int, error) {
 		if i >= 0 {
 			part = p[:i]
 		}
-		// Beyond the cap enough is kept to recognise a secret that crosses it.
-		room := max(0, maxLine+o.longest()-len(o.line))
-		o.cut += int64(max(0, len(part)-room))
-		o.line = append(o.line, part[:min(len(part), room)]...)
+		o.add(part)
 		if i < 0 {
 			break
 		}
@@ -145,6 +143,24 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// add continues the line as a terminal shows it: what follows a carriage
+// return replaces what stood there (a progress bar).
+func (o *output) add(part []byte) {
+	text := bytes.TrimRight(part, "\r")
+	if len(text) > 0 {
+		i := bytes.LastIndexByte(text, '\r')
+		if o.back || i >= 0 {
+			o.line, o.cut = o.line[:0], 0
+		}
+		text = text[i+1:]
+		// Beyond the cap enough is kept to recognise a secret that crosses it.
+		room := max(0, maxLine+o.longest()-len(o.line))
+		o.cut += int64(max(0, len(text)-room))
+		o.line = append(o.line, text[:min(len(text), room)]...)
+	}
+	o.back = len(text) < len(part) && part[len(part)-1] == '\r' || o.back && len(text) == 0
+}
+
 func (o *output) longest() int {
 	if o.mask == nil {
 		return 0
@@ -153,15 +169,18 @@ func (o *output) longest() int {
 }
 
 func (o *output) endLine() {
-	text := strings.TrimSuffix(string(o.line), "\r")
-	if i := strings.LastIndexByte(text, '\r'); i >= 0 {
-		text = text[i+1:] // a progress bar: what a terminal would show in the end
+	text := o.mask.mask(string(o.line))
+	keep := len(text)
+	if o.cut > 0 {
+		keep -= min(keep, o.longest()) // the beginning of a secret may stand there
 	}
-	text = o.mask.mask(text)
-	if over := int64(max(0, len(text)-maxLine)) + o.cut; over > 0 {
-		text = text[:min(len(text), maxLine-64)] + fmt.Sprintf(" … (%d bytes cut)", over)
+	if keep > maxLine {
+		keep = maxLine - 64
 	}
-	o.line, o.cut = o.line[:0], 0
+	if over := int64(len(text)-keep) + o.cut; over > 0 {
+		text = text[:keep] + fmt.Sprintf(" … (%d bytes cut)", over)
+	}
+	o.line, o.cut, o.back = o.line[:0], 0, false
 	o.end = append(o.end, text)
 	if len(o.end) > tailLines {
 		o.end = o.end[1:]

@@ -76,7 +76,74 @@ func TestMaskedWhateverTheChunks(t *testing.T) {
 	})
 }
 
-func readText(t *rapid.T, path string) string {
+// A line that was cut in the middle of a secret is no longer than others once
+// a progress bar or masked secrets have shortened it: the beginning of the
+// secret must not stay.
+func TestNoBeginningOfASecretStays(t *testing.T) {
+	const secret = "corr3ct-h0rse-b4ttery"
+	m := newMasker(map[string]string{"S": secret})
+	for name, text := range map[string]string{
+		"progress bar":           strings.Repeat("x", maxLine-10) + "\r" + strings.Repeat("y", maxLine+m.longest-12) + secret,
+		"many secrets":           strings.Repeat(secret+" ", maxLine/len(secret)) + strings.Repeat(secret, 40),
+		"a bar in what was kept": strings.Repeat("x", maxLine) + "A\rA" + secret + " " + secret + " " + secret,
+	} {
+		for short := range 2 * len(secret) {
+			path := filepath.Join(t.TempDir(), "log")
+			log, err := openLog(path, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := log.output("step", m)
+			if _, err := out.Write([]byte(text[short:])); err != nil {
+				t.Fatal(err)
+			}
+			out.finish()
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := readText(t, path); strings.Contains(got, secret[:8]) {
+				t.Fatalf("%s, %d bytes short: a beginning of the secret is in the log: …%q", name, short, got[max(0, len(got)-100):])
+			}
+		}
+	}
+}
+
+func TestProgressBars(t *testing.T) {
+	for text, want := range map[string]string{
+		"10%\r50%\r100%\n":        "100%",
+		"plain\r\n":               "plain",
+		"twice\r\r\n":             "twice",
+		"10%\r":                   "10%",
+		"old\rnew\r\nnext\r\nl\r": "new,next,l",
+	} {
+		for size := 1; size <= len(text); size++ {
+			path := filepath.Join(t.TempDir(), "log")
+			log, err := openLog(path, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := log.output("step", nil)
+			for rest := text; rest != ""; rest = rest[min(size, len(rest)):] {
+				if _, err := out.Write([]byte(rest[:min(size, len(rest))])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out.finish()
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(readText(t, path)) {
+				got = append(got, strings.TrimSpace(strings.SplitN(line, " ", 3)[2]))
+			}
+			if strings.Join(got, ",") != want {
+				t.Errorf("%q in pieces of %d became %q", text, size, got)
+			}
+		}
+	}
+}
+
+func readText(t rapid.TB, path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
