@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
@@ -105,7 +107,7 @@ func (f opened) put(ctx context.Context, name string, r io.Reader) (err error) {
 			}
 		}
 	}()
-	_, err = io.Copy(out, r)
+	_, err = io.Copy(&steady{to: out}, r)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -125,6 +127,26 @@ func (f opened) put(ctx context.Context, name string, r io.Reader) (err error) {
 		err = f.sync(dir)
 	}
 	return err
+}
+
+// steadyEvery is after how many bytes a file is begun to be written to the disk.
+const steadyEvery = 4 << 20
+
+// steady has the kernel write a file while it grows: a sync of all of it in
+// the end would take its time, and hold up whoever else syncs on that disk.
+type steady struct {
+	to            *os.File
+	end, begunEnd int64
+}
+
+func (s *steady) Write(b []byte) (int, error) {
+	n, err := s.to.Write(b)
+	s.end += int64(n)
+	if s.end-s.begunEnd >= steadyEvery {
+		_ = unix.SyncFileRange(int(s.to.Fd()), s.begunEnd, s.end-s.begunEnd, unix.SYNC_FILE_RANGE_WRITE) // the sync in the end counts
+		s.begunEnd = s.end
+	}
+	return n, err
 }
 
 // publish gives a finished file its name, which nothing may have.

@@ -65,7 +65,9 @@ func (s *Store) seal(to io.Writer, name string, content *counter, write func(io.
 	if _, err := to.Write(append(head, text...)); err != nil {
 		return err
 	}
-	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithEncoderCRC(true))
+	// In one go: what is sealed comes from a program that works meanwhile, and
+	// two threads of the encoder would take a quarter more of the processor.
+	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return err
 	}

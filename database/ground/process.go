@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -44,37 +43,6 @@ func (g Ground) Run(cmd *exec.Cmd) (string, error) {
 		return "", errors.Join(err, rerr)
 	}
 	return Tail(b, 2000), err
-}
-
-// RunLocked runs a program that is to be killed when we die: Linux ties that
-// to the thread that started it, which must therefore live as long. started,
-// which may be nil, is told its pid.
-func RunLocked(cmd *exec.Cmd, started func(pid int)) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	if started != nil {
-		started(cmd.Process.Pid)
-	}
-	return cmd.Wait()
-}
-
-// Taken remembers why what a program prints could not be taken: the program
-// itself only sees its output closed.
-type Taken struct {
-	To  io.Writer
-	Err error
-}
-
-// Write implements io.Writer.
-func (t *Taken) Write(b []byte) (int, error) {
-	n, err := t.To.Write(b)
-	if err != nil && t.Err == nil {
-		t.Err = err
-	}
-	return n, err
 }
 
 // Tail is the end of what was said, of at most n bytes.

@@ -28,18 +28,17 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir string, std
 	if stdout == nil {
 		stdout = &printed
 	}
-	out := &ground.Taken{To: stdout}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, &stderr
+	cmd.Stdin, cmd.Stderr = stdin, &stderr
 	var started func(pid int)
 	if database.IsLow(ctx) {
 		started = yieldProcess
 	}
-	err = ground.RunLocked(cmd, started)
+	refused, err := ground.Pour(cmd, stdout, started)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case out.Err != nil: // whoever takes it failed; the program only saw its output closed
-		return nil, ground.IOError("write what "+name+" gives", dir, out.Err)
+	case refused != nil:
+		return nil, ground.IOError("write what "+name+" gives", dir, refused)
 	case err == nil:
 		return printed.Bytes(), nil
 	}

@@ -21,6 +21,8 @@ import (
 //
 //	plain    pg_dump > file
 //	custom   pg_dump -Fc > file, as it compresses by itself
+//	piped    pg_dump | zstd -1 > file and a sync: compressed as the backup is,
+//	         neither counted nor sealed
 //	backup   the backup without its proof
 //	proof    restored into a scratch database, compared, checked
 //
@@ -28,6 +30,7 @@ import (
 // are what to look at.
 func BenchmarkBackup(b *testing.B) {
 	need.Slow(b, "dumps databases")
+	need.Program(b, "zstd", "zstd")
 	dir, err := os.MkdirTemp("", "bosman-bench-") // on a disk: syncing is part of it
 	if err != nil {
 		b.Fatal(err)
@@ -74,13 +77,25 @@ func BenchmarkBackup(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	piped := func() {
+		out := filepath.Join(b.TempDir(), "dump.zst")
+		cmd := exec.Command("bash", "-o", "pipefail", "-c", `"$1" -Fc -Z 0 -d "$2" | zstd -1 -q -o "$3" && sync "$3"`, "piped",
+			filepath.Join(main.BinDir, "pg_dump"), dsn(main.admin(from.Name), true), out)
+		if said, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, said)
+		}
+		if err := os.Remove(out); err != nil {
+			b.Fatal(err)
+		}
+	}
 	v := databasetest.Vault(b, b.TempDir())
-	var plain, custom, backup, proof time.Duration
+	var plain, custom, byPipe, backup, proof time.Duration
 	var stored int64
 	b.ResetTimer()
 	for n := range b.N {
 		plain += timed(b, func() { dump() })
 		custom += timed(b, func() { dump("-Fc") })
+		byPipe += timed(b, piped)
 		at := database.Place{Vault: v, Name: database.NameIn("benchbackup", "live", n+1, time.Now())}
 		backup += timed(b, func() {
 			m, err := k.Backup(b.Context(), database.Snapshot{Database: from}, at, database.About{App: "benchbackup", Instance: "live"})
@@ -104,9 +119,11 @@ func BenchmarkBackup(b *testing.B) {
 	b.ReportMetric(float64(stored)/1e6, "stored-MB")
 	b.ReportMetric(per(plain), "plain-s")
 	b.ReportMetric(per(custom), "custom-s")
+	b.ReportMetric(per(byPipe), "piped-s")
 	b.ReportMetric(per(backup), "backup-s")
 	b.ReportMetric(per(proof), "proof-s")
 	b.ReportMetric(backup.Seconds()/plain.Seconds(), "backup/plain")
 	b.ReportMetric(backup.Seconds()/custom.Seconds(), "backup/custom")
+	b.ReportMetric(backup.Seconds()/byPipe.Seconds(), "backup/piped")
 	b.ReportMetric(0, "ns/op")
 }

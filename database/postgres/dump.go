@@ -129,18 +129,17 @@ func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database,
 	// Our own death ends it too: what it works on is cleared by Recover.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
-	out := &ground.Taken{To: to}
-	cmd.Stdout, cmd.Stderr = out, &stderr
+	cmd.Stderr = &stderr
 	var started func(pid int)
 	if database.IsLow(ctx) {
 		started = yieldProcess
 	}
-	err := ground.RunLocked(cmd, started)
+	refused, err := ground.Pour(cmd, to, started)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return ctx.Err()
-	case out.Err != nil: // whoever takes it failed; the program only saw its output closed
-		return out.Err
+	case refused != nil:
+		return refused
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
