@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -34,16 +35,18 @@ func foreign(t *testing.T, bin string, options ...string) (boss, team bosman.Dat
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for p := dir; p != "/"; p = filepath.Dir(p) {
-		if info, err := os.Stat(p); err == nil && info.Mode().Perm()&1 == 0 {
-			if err := os.Chmod(p, info.Mode().Perm()|0o055); err != nil {
-				t.Fatal(err)
-			}
-		}
+	dir, err := openTemp()
+	if err != nil {
+		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	home := filepath.Join(dir, "foreign")
+	data := filepath.Join(home, "data")
+	if err := errors.Join(os.Mkdir(home, 0o755), os.Mkdir(data, 0o700), os.WriteFile(filepath.Join(home, "secret"), nil, 0o600)); err != nil { // clearUp knows it by its secret
 		t.Fatal(err)
 	}
 	as := func(program string, args ...string) {

@@ -73,7 +73,7 @@ const moreLocks = "if it holds thousands of tables, raise max_locks_per_transact
 func (c *Cluster) crowded(ctx context.Context, doing, name string, said error) error {
 	var tables, room int64
 	err := c.with(ctx, name, "count the tables of "+name, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')),
+		return conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND `+ownObjects+`),
 			current_setting('max_locks_per_transaction')::bigint * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint)`).Scan(&tables, &room)
 	})
 	if err != nil || tables < room {

@@ -75,7 +75,7 @@ func TestManyTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	step("copied while it stands still")
-	mustSQL(t, next, "DROP TABLE t1")
+	mustSQL(t, main.admin(next.Name), "DROP TABLE public.t1")
 	kept, err := ours.Swap(t.Context(), d, next)
 	if err != nil || trySQL(d, "SELECT * FROM t1") == nil {
 		t.Errorf("put in its place: %v", err)

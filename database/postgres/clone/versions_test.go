@@ -24,7 +24,7 @@ func hostOf(t *testing.T, version int) (*Host, *postgres.Cluster) {
 		return h, main
 	}
 	bin, clients := databasetest.PostgresVersion(t, version)
-	h.bins[""], h.bins[strconv.Itoa(version)] = bin, bin
+	h.ClientDir, h.bins[""], h.bins[strconv.Itoa(version)] = clients, bin, bin
 	return h, mainOf(t, bin, clients)
 }
 
