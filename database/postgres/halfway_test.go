@@ -1,8 +1,12 @@
 package postgres
 
 import (
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/internal/need"
 )
 
 // during runs a verb and kills the server once a query like this one runs there.
@@ -177,4 +182,64 @@ func ignore(err error, kind bosman.ErrorKind) error {
 		return nil
 	}
 	return err
+}
+
+// The disk fills while a backup is restored beside live: it is said, live has
+// what it had, nothing half-made is left, and with room again it succeeds.
+func TestDiskFillsDuringARestore(t *testing.T) {
+	need.Root(t)
+	root, err := openTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := filepath.Join(root, "small")
+	if err := os.Mkdir(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=300m,mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{Name: "main", Profile: Main, Dir: filepath.Join(small, "c")}
+	t.Cleanup(func() {
+		if err := errors.Join(remove(c), syscall.Unmount(small, syscall.MNT_DETACH), os.RemoveAll(root)); err != nil {
+			t.Error(err)
+		}
+	})
+	ensure(t, c)
+	e := engine(t, "filling", c)
+	live, err := e.Create(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSQL(t, live, "CREATE TABLE big (id int PRIMARY KEY, body text)", "INSERT INTO big SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, 40000) n")
+	dir := t.TempDir()
+	if _, err := e.Backup(t.Context(), live, dir); err != nil {
+		t.Fatal(err)
+	}
+	free, _, err := c.Disk()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(small, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, free-20<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.Restore(t.Context(), dir, "live__next")
+	if bosman.KindOf(err) != bosman.KindUnavailable || !strings.Contains(err.Error(), "is full") {
+		t.Errorf("restored on a disk that fills: %v", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, c) // it ends when it cannot write its log
+	if err := c.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if all := listNames(t, e); len(all) != 1 || all[0] != "live" || count(t, live, "big") != 40000 {
+		t.Errorf("afterwards there are %q", all)
+	}
+	next, err := e.Restore(t.Context(), dir, "live__next")
+	if err != nil || counted(t, e, next, "big") != 40000 {
+		t.Errorf("with room again: %v", err)
+	}
 }

@@ -21,12 +21,11 @@ import (
 )
 
 // stretch is a world with a base backup, a note, and a restore point after it.
-func stretch(t *testing.T) *world { return newWorld(t, 0).stretch() }
-
-func (w *world) stretch() *world {
+func stretch(t *testing.T) *world {
+	w := newWorld(t, 0)
 	w.based()
 	w.do(w.live, "INSERT INTO note VALUES ('one')")
-	_, err := w.Mark(w.t.Context(), "rms-d1")
+	_, err := w.Mark(t.Context(), "rms-d1")
 	w.must(err)
 	w.stored()
 	return w
@@ -45,10 +44,8 @@ func (w *world) object(pattern string) string {
 
 // A flipped byte anywhere, a segment that is missing or one that ends early:
 // the recovery says so, and neither live nor anything beside it changes.
-func TestDamage(t *testing.T) { onVersions(t, damage) }
-
-func damage(t *testing.T, w *world) {
-	w.stretch()
+func TestDamage(t *testing.T) {
+	w := stretch(t)
 	ctx := t.Context()
 	plan, err := w.Find(ctx, Target{Point: "rms-d1"})
 	w.must(err)

@@ -186,3 +186,32 @@ func TestUnderLoad(t *testing.T) {
 		t.Errorf("it is still there: %v", err)
 	}
 }
+
+// TestGoldenBeingCopiedStays: a golden copy is not removed while its files are
+// being copied, only after that.
+func TestGoldenBeingCopiedStays(t *testing.T) {
+	s := newScene(t, "busy")
+	g, err := s.Refresh(t.Context(), s.from, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := s.dir(t, g.Database)
+	s.host.goldens.RLock() // as a copy does that takes long
+	done := make(chan error, 1)
+	go func() { done <- s.Drop(t.Context(), g.Database) }()
+	select {
+	case err := <-done:
+		t.Errorf("it was dropped while it was copied: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if !there(filepath.Join(dir, "data", "PG_VERSION")) {
+		t.Error("its files are gone while they are copied")
+	}
+	s.host.goldens.RUnlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if there(dir) {
+		t.Error("its files are left")
+	}
+}

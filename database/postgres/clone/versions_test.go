@@ -53,6 +53,7 @@ func mainOf(t *testing.T, bin, clients string) *postgres.Cluster {
 func TestStrangeContentOfVersions(t *testing.T) {
 	for _, version := range []int{13, 14, 15, 16, 17} {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
+			t.Parallel()
 			h, main := hostOf(t, version)
 			if !strings.HasPrefix(main.Version(), strconv.Itoa(version)+".") {
 				t.Fatalf("PostgreSQL %s runs", main.Version())
