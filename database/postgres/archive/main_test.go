@@ -78,6 +78,7 @@ func onVersions(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	for _, v := range []int{13, 15, 18} {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
+			t.Parallel()
 			if v == 15 {
 				test(t, newWorld(t, 0))
 				return
