@@ -193,6 +193,11 @@ func tablesByName(s Schema) map[string]Table {
 	return m
 }
 
+// Brought is the definition of an object that another one brings along: a
+// function of an extension, the trigger that a partition has of its table. They
+// are not the same with every version of a server.
+const Brought = "-"
+
 // Differences compares what a backup said it holds with what a restore holds:
 // tables, columns, row counts and the names of indexes, constraints and views.
 // At most ten sentences; none when they agree.
@@ -221,10 +226,18 @@ func Differences(want BackupInfo, got Inspection) []string {
 			add("table %s was not in the source", t)
 		}
 	}
+	brought := map[string]bool{}
+	for _, o := range slices.Concat(want.Schema.Objects, got.Schema.Objects) {
+		if o.Def == Brought || o.Kind == "constraint" && strings.HasPrefix(o.Def, "NOT NULL ") { // PostgreSQL before 18 has none of these: the column says so itself
+			brought[o.Kind+" "+o.Name] = true
+		}
+	}
 	strip := func(s Schema) Schema { // definitions may be written otherwise after a restore
-		objects := make([]Object, len(s.Objects))
-		for i, o := range s.Objects {
-			objects[i] = Object{Kind: o.Kind, Name: o.Name}
+		var objects []Object
+		for _, o := range s.Objects {
+			if !brought[o.Kind+" "+o.Name] {
+				objects = append(objects, Object{Kind: o.Kind, Name: o.Name})
+			}
 		}
 		s.Objects = objects
 		s.Sort()

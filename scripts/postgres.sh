@@ -1,19 +1,11 @@
 #!/usr/bin/env bash
 # Gets versions of PostgreSQL that Debian has not, for tests: see
 # tools/postgres. With all in place it only looks.
-#
-#   scripts/postgres.sh         those that make test needs
-#   scripts/postgres.sh --all   also the others of docs/databases.md
 set -euo pipefail
 cd "$(dirname "$0")/../tools/postgres"
 
-options=(--omit=optional)
 want=$(sha256sum package-lock.json unpack.mjs | sha256sum | cut -c1-16)
-if [ "${1:-}" = --all ]; then
-    options=()
-    want=$want-all
-fi
-case "$(cat node_modules/.bosman 2>/dev/null || true)" in "$want" | "$want-all") exit 0 ;; esac
+if [ "$(cat node_modules/.bosman 2>/dev/null || true)" = "$want" ]; then exit 0; fi
 
 case "$(uname -m)" in
 x86_64) ;;
@@ -22,7 +14,7 @@ x86_64) ;;
     exit 0
     ;;
 esac
-echo "postgres: getting PostgreSQL 13 and 18 for tests" >&2
-npm ci --no-audit --no-fund --ignore-scripts --loglevel=error "${options[@]}" >&2
+echo "postgres: getting PostgreSQL 13, 14, 16, 17 and 18 for tests" >&2
+npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2
 node unpack.mjs
 printf '%s\n' "$want" >node_modules/.bosman

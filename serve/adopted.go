@@ -71,6 +71,7 @@ func (d *databases) adoptedKeeper(ctx context.Context, i bosman.Instance) (*data
 	if err != nil {
 		return nil, err
 	}
+	c.ClientDir = d.postgresClient
 	e, err := postgres.NewAdopted(i.App, c)
 	if err != nil {
 		return nil, err

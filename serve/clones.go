@@ -89,7 +89,7 @@ func (d *databases) openStorage(ctx context.Context) {
 	if yes, c.why = cloning(c.home, d.postgresBin); !yes {
 		return
 	}
-	host := &clone.Host{Dir: filepath.Join(c.home, "postgres", "clones"), Log: d.log}
+	host := &clone.Host{Dir: filepath.Join(c.home, "postgres", "clones"), ClientDir: d.postgresClient, Log: d.log}
 	if err := host.Open(); err != nil {
 		c.why = bosman.AsError(err).Message
 		d.log.Warn("copies cannot be servers of their own here", "err", err)
@@ -198,7 +198,7 @@ func (d *databases) stopClones(ctx context.Context) error {
 	if d.clones == nil {
 		d.clones = &clones{home: home}
 	}
-	host := &clone.Host{Dir: filepath.Join(home, "postgres", "clones"), Log: d.log}
+	host := &clone.Host{Dir: filepath.Join(home, "postgres", "clones"), ClientDir: d.postgresClient, Log: d.log}
 	if _, err := os.Stat(host.Dir); err != nil {
 		return nil //nolint:nilerr // there were none
 	}

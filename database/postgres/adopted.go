@@ -284,6 +284,10 @@ func (a *Adopted) Abilities(ctx context.Context, d bosman.Database) ([]bosman.Ab
 		}
 		read.Why = "the role " + d.User + " may not read " + strings.Join(unreadable, ", ") + more + ": GRANT SELECT on them"
 	}
+	if err := a.cluster.CannotDump(); err != nil {
+		e := bosman.AsError(err)
+		read = bosman.Ability{Why: e.Message + "; " + e.Next}
+	}
 	for _, name := range []string{bosman.CanBackup, bosman.CanCopy} {
 		read.Name = name
 		all = append(all, read)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -13,14 +14,19 @@ import (
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/database/mask"
 )
 
 // foreign starts a server that Bosman knows nothing of, over TCP, with a role
-// team that owns a database and may make none. It gives both ways in.
-func foreign(t *testing.T) (boss, team bosman.Database) {
+// team that owns a database and may make none. It gives both ways in. options
+// are settings of the server.
+func foreign(t *testing.T, bin string, options ...string) (boss, team bosman.Database) {
 	t.Helper()
-	main, _ := clusters(t)
+	owner, err := ground.FindOwner("", software)
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -29,34 +35,36 @@ func foreign(t *testing.T) (boss, team bosman.Database) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for p := dir; p != "/"; p = filepath.Dir(p) {
-		if info, err := os.Stat(p); err == nil && info.Mode().Perm()&1 == 0 {
-			if err := os.Chmod(p, info.Mode().Perm()|0o055); err != nil {
-				t.Fatal(err)
-			}
-		}
+	dir, err := openTemp()
+	if err != nil {
+		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	home := filepath.Join(dir, "foreign")
+	data := filepath.Join(home, "data")
+	if err := errors.Join(os.Mkdir(home, 0o755), os.Mkdir(data, 0o700), os.WriteFile(filepath.Join(home, "secret"), nil, 0o600)); err != nil { // clearUp knows it by its secret
 		t.Fatal(err)
 	}
 	as := func(program string, args ...string) {
 		t.Helper()
-		cmd := exec.Command(filepath.Join(main.BinDir, program), args...)
-		if main.owner.Switched {
-			if err := os.Chown(data, int(main.owner.UID), int(main.owner.GID)); err != nil {
+		cmd := exec.Command(filepath.Join(bin, program), args...)
+		if owner.Switched {
+			if err := os.Chown(data, int(owner.UID), int(owner.GID)); err != nil {
 				t.Fatal(err)
 			}
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: main.owner.UID, Gid: main.owner.GID}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.UID, Gid: owner.GID}}
 		}
 		cmd.Dir = "/"
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", program, err, out)
 		}
 	}
-	as("initdb", "-D", data, "-U", "boss", "-A", "scram-sha-256", "--no-sync", "--pwfile", passwordFile(t, "root's"))
-	as("pg_ctl", "-D", data, "-w", "-l", filepath.Join(data, "log"), "-o", fmt.Sprintf("-c listen_addresses=127.0.0.1 -p %d -k '' -c fsync=off", port), "start")
+	as("initdb", "-D", data, "-U", "boss", "--encoding=UTF8", "--locale=C.UTF-8", "-A", "scram-sha-256", "--no-sync", "--pwfile", passwordFile(t, "root's"))
+	as("pg_ctl", "-D", data, "-w", "-l", filepath.Join(data, "log"), "-o", fmt.Sprintf("-c listen_addresses=127.0.0.1 -p %d -k '' -c fsync=off ", port)+strings.Join(options, " "), "start")
 	t.Cleanup(func() { as("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop") })
 	boss = bosman.Database{Engine: "postgres", Name: "postgres", User: "boss", Password: "root's", Host: "127.0.0.1", Port: port}
 	mustSQL(t, boss, "CREATE ROLE team LOGIN PASSWORD 'p@ss/w:rd?'", `CREATE DATABASE "live-db" OWNER team`, "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
@@ -87,8 +95,8 @@ func passwordFile(t *testing.T, password string) string {
 }
 
 func TestAdopted(t *testing.T) {
-	_, scratch := clusters(t)
-	boss, team := foreign(t)
+	main, scratch := clusters(t)
+	boss, team := foreign(t, main.BinDir)
 	mustSQL(t, team, "CREATE EXTENSION hstore", "CREATE TABLE users (id int PRIMARY KEY, email text)", "INSERT INTO users SELECT n, 'real' || n || '@firma.pl' FROM generate_series(1, 50) n")
 	address := database.URL(team)
 	if !strings.Contains(address, "sslmode=prefer") {

@@ -79,42 +79,6 @@ func TestStrangeContent(t *testing.T) {
 	}
 }
 
-// tablesEnv sets how many tables TestManyTables makes.
-const tablesEnv = "BOSMAN_TEST_TABLES"
-
-func TestManyTables(t *testing.T) {
-	staging, testers, from := pair(t, "tables")
-	n := 400
-	if s := os.Getenv(tablesEnv); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mustSQL(t, from, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP
-		EXECUTE format('CREATE TABLE t%%s (id int PRIMARY KEY, name text UNIQUE)', i);
-		EXECUTE format('INSERT INTO t%%s VALUES (1, %%L)', i, i);
-		IF i %% 500 = 0 THEN COMMIT; END IF;
-	END LOOP; END $$`, n))
-	begun := time.Now()
-	in, err := staging.Inspect(t.Context(), from)
-	if err != nil || len(in.Rows) != n {
-		t.Fatalf("%d tables, %v", len(in.Rows), err)
-	}
-	if _, err := testers.Refresh(t.Context(), from, 1); err != nil {
-		t.Fatal(err)
-	}
-	d, info, err := testers.Copy(t.Context(), from, "testing-anna", database.CopyOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := testers.Inspect(t.Context(), d)
-	if err != nil || len(got.Rows) != n || database.Diff(in.Schema, got.Schema).String() != database.Diff(in.Schema, in.Schema).String() {
-		t.Errorf("the copy has %d tables, %v", len(got.Rows), err)
-	}
-	t.Logf("%d tables: copied in %s, all in %s", n, info.Took, time.Since(begun))
-}
-
 func TestGoldenCopyBeingCopiedStays(t *testing.T) {
 	_, testers, from := pair(t, "busy")
 	mustSQL(t, from, "CREATE TABLE candidate (name text)")

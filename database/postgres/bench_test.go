@@ -140,7 +140,7 @@ func BenchmarkFreshCopy(b *testing.B) {
 	})
 	b.Run("clone", func(b *testing.B) {
 		mnt := xfs(b, max(2<<30, 6*s.bytes))
-		c := &Cluster{Name: "scratch", Profile: Scratch, Dir: filepath.Join(mnt, "c"), BinDir: packaged(b, "postgres18")}
+		c := &Cluster{Name: "scratch", Profile: Scratch, Dir: filepath.Join(mnt, "c"), BinDir: databasetest.Postgres(b, "postgres18")}
 		b.Cleanup(func() {
 			if err := remove(c); err != nil {
 				b.Error(err)

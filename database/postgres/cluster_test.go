@@ -61,6 +61,47 @@ func TestEnsureIsIdempotentAndSurvivesAKill(t *testing.T) {
 	}
 }
 
+// A backend that is busy does not notice that its server was killed, and holds
+// its memory: it is ended before another server is started.
+func TestKilledWhileABackendIsBusy(t *testing.T) {
+	c := ownCluster(t, Main)
+	ensure(t, c)
+	d, err := engine(t, "busyback", c).Create(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSQL(t, d, "CREATE TABLE candidate (name text)", "INSERT INTO candidate VALUES ('Ala')")
+	conn, err := connect(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := int(conn.PgConn().PID())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = conn.Exec(context.Background(), "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b") // ends with its backend
+		_ = conn.Close(context.Background())
+	}()
+	for busy := ""; busy != "active"; time.Sleep(10 * time.Millisecond) {
+		if err := c.talk(t.Context(), "look", func(conn *pgx.Conn) error {
+			return conn.QueryRow(t.Context(), "SELECT coalesce(max(state), '') FROM pg_stat_activity WHERE pid = $1 AND query LIKE '%generate_series%'", backend).Scan(&busy)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill(t, pidOf(t, c), syscall.SIGKILL)
+	if gone(backend) {
+		t.Error("the backend noticed; the test proves nothing")
+	}
+	if got := ensure(t, c); !got.Started || !gone(backend) {
+		t.Errorf("%+v, the backend of before is gone: %v", got, gone(backend))
+	}
+	<-ended
+	if n := count(t, d, "candidate"); n != 1 {
+		t.Errorf("%d rows afterwards", n)
+	}
+}
+
 // A server that dies while it is waited for is started again at once, not
 // when there is no more patience.
 func TestDiesWhileAwaited(t *testing.T) {

@@ -152,6 +152,9 @@ func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database,
 	if ping := c.ping(ctx); ping != nil {
 		return c.down("finish "+program+" of "+d.Name, said)
 	}
+	if crowded := c.crowded(ctx, "finish "+program+" of "+d.Name, d.Name, said); crowded != nil {
+		return crowded
+	}
 	return bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
 }
 
@@ -200,7 +203,7 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	}
 	defer ground.Steady(files)()
 	worker := c.database(making, workerRole(e.app))
-	restore, err := e.restorer(dump)
+	restore, version, err := e.restorer(dump)
 	if err != nil {
 		return err
 	}
@@ -220,6 +223,14 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	jobs := "1" // more cost more than they bring for a small dump
 	if stat, err := os.Stat(dump); err == nil && stat.Size() > 16<<20 {
 		jobs = "2"
+	}
+	if needsRelay(version, c.major()) {
+		through, relay, err := c.throughRelay(ctx, worker)
+		if err != nil {
+			return err
+		}
+		defer relay.close()
+		worker = through
 	}
 	_, err = c.client(ctx, worker, c.Dir, restore, "--no-owner", "--no-acl", "--exit-on-error", "-j", jobs,
 		"-L", f.Name(), "-d", dsn(worker, false), dump)
@@ -299,7 +310,7 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 	if err != nil {
 		return bosman.Database{}, info, err
 	}
-	if err := opt.Suits(from, opt.Release); err != nil {
+	if err := errors.Join(opt.Suits(from, opt.Release), e.olderThan(src, from)); err != nil {
 		return bosman.Database{}, info, err
 	}
 	dir, err := os.MkdirTemp(e.home.tmpDir(), "copy")

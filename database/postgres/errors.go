@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -32,8 +33,12 @@ func (c *Cluster) sqlError(doing string, err error) error {
 			return bosman.NotFound("could not %s: there is no such database", doing).Because(err)
 		case "42P04", "42710": // duplicate database, object
 			return bosman.Conflict("could not %s: it exists already", doing).WithKept("what was there is untouched").Because(err)
-		case "53100", "53200": // disk_full, out_of_memory
+		case "53100": // disk_full
 			return c.ground().Full(doing, err)
+		case "53200": // out_of_memory: the server's own, mostly that for locks
+			return bosman.Unavailable("could not %s: the database server has no memory for it", doing).
+				WithKept("what was there before is untouched").
+				WithNext(moreLocks).Because(err)
 		case "53300": // too_many_connections
 			return bosman.Unavailable("could not %s: the database cluster %s has no free connection", doing, c.Name).
 				WithNext("close connections or try again").Because(err)
@@ -58,6 +63,24 @@ func (c *Cluster) sqlError(doing string, err error) error {
 		return c.down(doing, err)
 	}
 	return bosman.Internal("could not %s", doing).Because(err)
+}
+
+// moreLocks is what to do for a server without room for locks of all tables.
+const moreLocks = "if it holds thousands of tables, raise max_locks_per_transaction in its configuration (64 when left out) and restart it; else look at the memory of its host"
+
+// crowded says whether a server has not got room for a lock on each table of
+// the database name, which pg_dump takes at once; nil if it has, or does not say.
+func (c *Cluster) crowded(ctx context.Context, doing, name string, said error) error {
+	var tables, room int64
+	err := c.with(ctx, name, "count the tables of "+name, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND `+ownObjects+`),
+			current_setting('max_locks_per_transaction')::bigint * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint)`).Scan(&tables, &room)
+	})
+	if err != nil || tables < room {
+		return nil
+	}
+	return bosman.Unavailable("could not %s: the database %s has %d tables, and its server has room for %d locks", doing, name, tables, room).
+		WithKept("what was there before is untouched").WithNext(moreLocks).Because(said)
 }
 
 func (c *Cluster) down(doing string, err error) error {

@@ -241,10 +241,8 @@ func (e *Engine) refresh(ctx context.Context, from bosman.Database, release int,
 // copy it then.
 func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Database, release int, now counter, spec mask.Spec) (database.Golden, error) {
 	begun := time.Now()
-	if src.major() > e.home.major() {
-		return database.Golden{}, bosman.Unavailable("%s is on PostgreSQL %d, the server for copies is of version %d: an older one cannot hold its copies", from.Name, src.major(), e.home.major()).
-			WithKept("staging goes on").
-			WithNext(fmt.Sprintf("stop Bosman, remove %s (its copies go with it) and start it again with PostgreSQL %d installed", e.home.Dir, src.major()))
+	if err := e.olderThan(src, from); err != nil {
+		return database.Golden{}, err
 	}
 	if err := e.goldenRoom(ctx, src, from); err != nil {
 		return database.Golden{}, err
@@ -313,6 +311,20 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
 	return e.asGolden(l), faults.Point("database.golden.shown")
+}
+
+// olderThan refuses to copy from a newer server, nil if e's is not older.
+func (e *Engine) olderThan(src *Cluster, from bosman.Database) error {
+	there, here := src.major(), e.home.major()
+	if there <= here {
+		return nil
+	}
+	next := fmt.Sprintf("stop Bosman, remove %s (its copies go with it) and start it again with PostgreSQL %d installed", e.home.Dir, there)
+	if e.home.Profile == Solo {
+		next = fmt.Sprintf("install it for the servers of copies: apt-get install postgresql-%d", there)
+	}
+	return bosman.Unavailable("%s is on PostgreSQL %d, the server for copies is of version %d: an older one cannot hold its copies", from.Name, there, here).
+		WithKept("staging goes on").WithNext(next)
 }
 
 // goldenRoom refuses a generation that would fill the disk: its dump, which is

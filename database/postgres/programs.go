@@ -140,6 +140,9 @@ func (c *Cluster) clients() []Clients {
 	c.facts.Lock()
 	defer c.facts.Unlock()
 	if c.found == nil {
+		if c.BinDir == "" && c.remote == nil {
+			c.recall() // it was not started here: the doctor looks
+		}
 		c.found = FindClients(c.ClientDir, c.BinDir)
 	}
 	return c.found
@@ -217,13 +220,18 @@ func Dumper(server int, all []Clients) (Clients, error) {
 }
 
 // Restorer chooses the programs that restore a dump whose reader must be of
-// version since or newer, into a server of the given major version. From 17 on
-// pg_restore says what servers before 17 do not understand.
+// version since or newer, into a server of the given major version: the nearest,
+// and those that need a relay (needsRelay) only if there are no others.
 func Restorer(server, since int, all []Clients) (Clients, error) {
 	best := Clients{}
-	far := func(k Clients) int { return max(k.Major-server, server-k.Major) }
+	far := func(k Clients) int {
+		if needsRelay(k.Major, server) {
+			return 1000 + k.Major
+		}
+		return max(k.Major-server, server-k.Major)
+	}
 	for _, k := range all {
-		if k.Major < since || k.Major >= 17 && server < 17 {
+		if k.Major < since {
 			continue
 		}
 		if best.Major == 0 || far(k) < far(best) {
@@ -237,6 +245,9 @@ func Restorer(server, since int, all []Clients) (Clients, error) {
 	}
 	return best, nil
 }
+
+// needsRelay says whether a pg_restore says what the server does not know.
+func needsRelay(restore, server int) bool { return restore >= 17 && server < 17 }
 
 func newestOf(all []Clients) string {
 	newest := 0
@@ -278,18 +289,19 @@ func (c *Cluster) dumper(program string) (string, error) {
 	return filepath.Join(k.Dir, program), err
 }
 
-// restorer gives the path of the pg_restore that brings a dump into c.
-func (e *Engine) restorer(dump string) (string, error) {
+// restorer gives the pg_restore that brings a dump into e's server, and its
+// version.
+func (e *Engine) restorer(dump string) (path string, version int, err error) {
 	since, err := readerOf(dump)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	all := slices.Clone(e.home.clients())
 	for _, s := range e.sources {
 		all = append(all, s.clients()...)
 	}
 	k, err := Restorer(e.home.major(), since, all)
-	return filepath.Join(k.Dir, "pg_restore"), err
+	return filepath.Join(k.Dir, "pg_restore"), k.Major, err
 }
 
 // CannotDump says why the cluster's databases cannot be dumped, nil if they can.

@@ -264,7 +264,7 @@ func (c *Cluster) configure() error {
 
 // start starts the server in a session of its own.
 func (c *Cluster) start(ctx context.Context) error {
-	if err := c.removeStale(); err != nil {
+	if err := errors.Join(c.endOrphans(ctx), c.removeStale()); err != nil {
 		return err
 	}
 	if err := c.ground().NoteStart(atomicfile.Write); err != nil {

@@ -132,8 +132,8 @@ const (
 	startTries = 12          // half a second each, if it ends at once
 )
 
-// untilReady spawns the server until it is ready: what a killed one left (its
-// backends, its shared memory) goes by itself within seconds.
+// untilReady spawns the server until it is ready: the memory of a killed one
+// goes by itself within seconds.
 func (c *Cluster) untilReady(ctx context.Context, spawned bool, settings []string) error {
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()
@@ -143,7 +143,10 @@ func (c *Cluster) untilReady(ctx context.Context, spawned bool, settings []strin
 			if try++; try > startTries || try > 1 && ground.NoRoom(c.Dir) {
 				return c.notReady()
 			}
-			if err := errors.Join(c.removeStale(), c.spawn(ctx, settings)); err != nil {
+			if err := errors.Join(c.endOrphans(ctx), c.removeStale()); err != nil {
+				return err
+			}
+			if err := c.spawn(ctx, settings); err != nil {
 				return err
 			}
 			spawned, since = true, time.Now()

@@ -158,14 +158,20 @@ func rolesOf(app, all string) []string {
 	return out
 }
 
-// Accepts implements database.Versioned: a dump of a newer server may hold
-// what this one does not know.
+// Accepts implements database.Versioned.
 func (e *Engine) Accepts(_ context.Context, b database.BackupInfo) error {
+	return AcceptedBy(e.home.major(), b)
+}
+
+// AcceptedBy says whether a server of a major version can hold a backup: a dump
+// of a newer one may hold what it does not know. 0 is a server that is not
+// there yet.
+func AcceptedBy(here int, b database.BackupInfo) error {
 	if b.Engine != "postgres" {
 		return bosman.Invalid("a backup of %s cannot be restored on PostgreSQL", b.Engine)
 	}
 	made, err := strconv.Atoi(majorOf(b.Version))
-	if here := e.home.major(); err == nil && here != 0 && made > here {
+	if err == nil && here != 0 && made > here {
 		return bosman.Invalid("the backup was made by PostgreSQL %d, and the server here is PostgreSQL %d, which cannot read it", made, here).
 			WithKept("no data was touched").WithNext("restore it where PostgreSQL " + strconv.Itoa(made) + " is installed")
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -17,84 +16,6 @@ import (
 	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/internal/need"
 )
-
-// allVersions in the environment tests also the versions that make test leaves
-// out: scripts/postgres.sh --all gets them.
-const allVersions = "BOSMAN_TEST_POSTGRES"
-
-// packaged gives the programs of an npm package of tools/postgres, in a place
-// where the server's user may run them.
-func packaged(t testing.TB, name string) string {
-	t.Helper()
-	need.Slow(t, "starts PostgreSQL")
-	native, err := filepath.Abs(filepath.Join("..", "..", "tools", "postgres", "node_modules", name, "native"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(native, "bin")); err != nil {
-		t.Fatalf("this test needs %s: run scripts/postgres.sh (make test does)", name)
-	}
-	if os.Geteuid() != 0 || ground.Reachable(native) == nil {
-		return filepath.Join(native, "bin")
-	}
-	dir, err := openTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	if out, err := exec.Command("cp", "-a", native, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return filepath.Join(dir, "native", "bin")
-}
-
-// TestSuiteOnOtherVersions runs the suite with both clusters of one version:
-// copies that come from the other cluster; with allVersions also those within
-// one.
-func TestSuiteOnOtherVersions(t *testing.T) {
-	versions := []int{13, 18}
-	if os.Getenv(allVersions) != "" {
-		versions = []int{13, 14, 16, 17, 18}
-	}
-	for _, v := range versions {
-		t.Run(strconv.Itoa(v), func(t *testing.T) {
-			main, scratch := ownCluster(t, Main), ownCluster(t, Scratch)
-			for _, c := range []*Cluster{main, scratch} {
-				c.BinDir = packaged(t, "postgres"+strconv.Itoa(v))
-				if v >= 17 { // Debian's 15 cannot dump it
-					c.ClientDir = packaged(t, "client18")
-				}
-				ensure(t, c)
-				if got := c.serverVersion() / 10000; got != v {
-					t.Fatalf("PostgreSQL %d runs", got)
-				}
-			}
-			if v == 16 {
-				if _, err := main.dumper("pg_dump"); bosman.KindOf(err) != bosman.KindUnavailable {
-					t.Errorf("dumping 16 with 15: %v", err)
-				}
-				return // nothing here dumps and restores it
-			}
-			prefix := "v" + strconv.Itoa(v)
-			if os.Getenv(allVersions) != "" {
-				databasetest.Test(t, prefix+"m", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) })
-			}
-			databasetest.Test(t, prefix+"g", func(app string) (databasetest.World, error) { return world(app, scratch, main, scratch) })
-			// A cluster keeps its programs, wherever they are.
-			if err := scratch.Stop(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			again := &Cluster{Name: scratch.Name, Profile: Scratch, Dir: scratch.Dir}
-			if got := ensure(t, again); !got.Started || again.serverVersion()/10000 != v {
-				t.Errorf("started again: %+v, version %d", got, again.serverVersion())
-			}
-		})
-	}
-}
 
 // xfs mounts a file with a file system that shares blocks.
 func xfs(t testing.TB, bytes int64) string {
@@ -140,7 +61,7 @@ func used(t testing.TB, dir string) int64 {
 func TestClonesOf18(t *testing.T) {
 	main, _ := clusters(t)
 	mnt := xfs(t, 2<<30)
-	bin := packaged(t, "postgres18")
+	bin := databasetest.Postgres(t, "postgres18")
 	c := &Cluster{Name: "scratch", Profile: Scratch, Dir: filepath.Join(mnt, "c"), BinDir: bin}
 	t.Cleanup(func() {
 		if err := remove(c); err != nil {
@@ -217,7 +138,7 @@ func errorOf(_ Ensured, err error) error { return err }
 func TestServerForCopiesIsNotOlder(t *testing.T) {
 	main, _ := clusters(t)
 	old := ownCluster(t, Scratch)
-	old.BinDir = packaged(t, "postgres13")
+	old.BinDir = databasetest.Postgres(t, "postgres13")
 	ensure(t, old)
 	staging, testers := engine(t, "older", main), engine(t, "older", old, main)
 	from, err := staging.Create(t.Context(), "staging")
@@ -241,7 +162,9 @@ func TestClientPrograms(t *testing.T) {
 		{14, 12, "/15", "/13"},
 		{15, 12, "/15", "/15"},
 		{16, 12, "/18", "/15"},
-		{16, 17, "/18", ""},
+		{16, 17, "/18", "/18"},
+		{13, 17, "/13", "/18"},
+		{19, 19, "", ""},
 		{18, 12, "/18", "/18"},
 		{19, 12, "", "/18"},
 	} {

@@ -14,8 +14,9 @@ import (
 
 // Rows are written, a moment is named, rows are deleted, and both the point and
 // the moments before and after are recovered, beside live, which stays.
-func TestEveryMomentCanBeRecovered(t *testing.T) {
-	w := newWorld(t, 0)
+func TestEveryMomentCanBeRecovered(t *testing.T) { onVersions(t, everyMoment) }
+
+func everyMoment(t *testing.T, w *world) {
 	ctx := t.Context()
 	w.must(w.engine.With("reports").Complete(ctx, "live"))
 	reports, err := w.engine.With("reports").Further()["reports"].Find(ctx, "live")
@@ -104,8 +105,9 @@ func wantError(t *testing.T, what string, err error, kind bosman.ErrorKind, word
 
 // A server that an older Bosman started does not archive, and cannot be told
 // to: it is restarted once. All others are only told.
-func TestKeepingBeginsAndEnds(t *testing.T) {
-	w := newWorld(t, 0)
+func TestKeepingBeginsAndEnds(t *testing.T) { onVersions(t, keeping) }
+
+func keeping(t *testing.T, w *world) {
 	ctx := t.Context()
 	told := func(spool string, restarts bool) {
 		t.Helper()

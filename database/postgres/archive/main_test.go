@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,12 +65,38 @@ type world struct {
 	at      time.Time // of what was brought last
 }
 
-// newWorld starts a cluster in memory: syncing to a busy disk takes most of the
-// time of such tests.
+// newWorld starts a cluster of Debian's PostgreSQL.
 func newWorld(t *testing.T, spoolMost int64) *world {
 	t.Helper()
 	need.Slow(t, "starts PostgreSQL")
 	need.File(t, "/usr/lib/postgresql", "postgresql")
+	return newWorldOf(t, "", "", spoolMost)
+}
+
+// onVersions runs a test with the oldest, Debian's and the newest PostgreSQL.
+func onVersions(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, v := range []int{13, 15, 18} {
+		t.Run(strconv.Itoa(v), func(t *testing.T) {
+			t.Parallel()
+			if v == 15 {
+				test(t, newWorld(t, 0))
+				return
+			}
+			server, clients := databasetest.PostgresVersion(t, v)
+			w := newWorldOf(t, server, clients, 0)
+			if got := w.Cluster.Version(); !strings.HasPrefix(got, strconv.Itoa(v)+".") {
+				t.Fatalf("PostgreSQL %s runs", got)
+			}
+			test(t, w)
+		})
+	}
+}
+
+// newWorldOf starts a cluster of the programs in a folder, in memory: syncing to
+// a busy disk takes most of the time of such tests.
+func newWorldOf(t *testing.T, server, clients string, spoolMost int64) *world {
+	t.Helper()
 	root := os.TempDir()
 	if os.Geteuid() == 0 && !ground.NoRoom("/dev/shm") {
 		root = "/dev/shm"
@@ -87,6 +115,7 @@ func newWorld(t *testing.T, spoolMost int64) *world {
 	}
 	w := &world{t: t, dir: dir}
 	w.Keeper = open(dir, spoolMost)
+	w.Cluster.BinDir, w.Cluster.ClientDir = server, clients
 	if _, err := w.Cluster.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -270,9 +271,17 @@ func (e *Engine) BackupTo(ctx context.Context, d bosman.Database, put func(name 
 	return info, err
 }
 
-// Accepts implements database.Versioned.
+// Accepts implements database.Versioned for the servers that are made now.
 func (e *Engine) Accepts(ctx context.Context, b database.BackupInfo) error {
-	return e.face.Accepts(ctx, b)
+	data, err := e.host.empty(ctx)
+	if err != nil {
+		return err
+	}
+	here, err := strconv.Atoi(versionIn(filepath.Dir(data)))
+	if err != nil {
+		return bosman.Internal("the empty server in %s does not say its version", filepath.Dir(data)).Because(err)
+	}
+	return postgres.AcceptedBy(here, b)
 }
 
 // Inspect implements database.Engine.

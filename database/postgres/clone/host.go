@@ -47,8 +47,9 @@ const Cluster = "clone"
 // Sockets are in a folder of each server; an instance comes to its own by a
 // symbolic link, which a swap turns over.
 type Host struct {
-	Dir string // absolute
-	Log *slog.Logger
+	Dir       string // absolute
+	ClientDir string // see postgres.Cluster
+	Log       *slog.Logger
 
 	secret string
 	socks  string // folder of sockets, short
@@ -155,7 +156,7 @@ func (h *Host) server(dir string) *postgres.Cluster {
 		return c
 	}
 	c := postgres.NewSolo(Cluster, dir, filepath.Join(h.socks, filepath.Base(dir)), h.secret, h.Log)
-	c.BinDir = h.bins[versionIn(dir)]
+	c.BinDir, c.ClientDir = h.bins[versionIn(dir)], h.ClientDir
 	return c
 }
 
