@@ -275,7 +275,8 @@ func TestToolsCollide(t *testing.T) {
 			tree{"m/versions/a.py": revisionFile("a1", "None")},
 			nil,
 			map[int]tree{12: {"m/versions/b.py": revisionFile("b2", "'c3'"), "m/versions/c.py": revisionFile("c3", "'b2'")}},
-			map[int]string{12: "in c12 m.b2, m.c3 follow one another in a circle"}, false,
+			map[int]string{12: "in c12 m.b2, m.c3 follow one another in a circle"},
+			false,
 		},
 		{
 			"goose: one number",
@@ -446,14 +447,16 @@ func TestToolsCollide(t *testing.T) {
 			tree{"db/changelog.xml": "<databaseChangeLog><changeSet id='2' author='b'><sql>SELECT 1</sql><rollback>x</rollback></changeSet></databaseChangeLog>", "db/changelog.yaml": "databaseChangeLog:\n- changeSet:\n    id: 2\n    author: c\n    changes:\n    - sql:\n        sql: SELECT 1\n"},
 			nil,
 			map[int]tree{12: {"db/changelog.xml": "<databaseChangeLog><changeSet id='2' author='b'><sql>SELECT 2</sql><rollback>x</rollback></changeSet></databaseChangeLog>"}, 15: {"db/changelog.yaml": "databaseChangeLog:\n- changeSet:\n    id: 2\n    author: c\n    changes:\n    - sql:\n        sql: SELECT 2\n"}},
-			map[int]string{12: "c12 changes b:2, which main already has: Liquibase refuses", 15: "c15 changes c:2, which main already has: Liquibase refuses"}, false,
+			map[int]string{12: "c12 changes b:2, which main already has: Liquibase refuses", 15: "c15 changes c:2, which main already has: Liquibase refuses"},
+			false,
 		},
 		{
 			"liquibase: one logical file",
 			tree{"db/changelog.xml": "<databaseChangeLog logicalFilePath='all'><changeSet id='1' author='b'><sql>SELECT 1</sql></changeSet></databaseChangeLog>"},
 			nil,
 			map[int]tree{12: {"db/other-changelog.xml": "<databaseChangeLog><changeSet id='1' author='b' logicalFilePath='all'><sql>SELECT 1</sql></changeSet></databaseChangeLog>"}, 15: {"db/third-changelog.xml": "<databaseChangeLog><changeSet id='1' author='b'><sql>SELECT 1</sql></changeSet></databaseChangeLog>"}},
-			map[int]string{12: "c12 adds db.b:1 in db/other-changelog.xml, but main already has it in db/changelog.xml", 15: ""}, false,
+			map[int]string{12: "c12 adds db.b:1 in db/other-changelog.xml, but main already has it in db/changelog.xml", 15: ""},
+			false,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
