@@ -51,6 +51,7 @@ const migrationContext = forge.DefaultContext + "/migrations"
 type letter struct {
 	forge.Status
 	Comment *forge.Comment `json:",omitempty"`
+	Last    bool           `json:"-"` // the pull request is not open any more
 }
 
 // ReadOwed reads what is owed to a forge into an item.
@@ -94,11 +95,23 @@ func (h *Helm) tellForge(ctx context.Context, app string, open []bosman.Change) 
 				return err
 			}
 		}
+		strangers := map[int]bool{}
 		for _, c := range open {
-			letters, err := h.lettersOf(ctx, o, c, before)
+			strangers[c.Number] = c.Trust != bosman.TrustTeam
+		}
+		all := make([]map[string]letter, 0, len(open)+1)
+		for _, c := range open {
+			letters, err := h.lettersOf(ctx, o, c, before, strangers)
 			if err != nil {
 				return err
 			}
+			all = append(all, letters)
+		}
+		over, err := done(open, before)
+		if err != nil {
+			return err
+		}
+		for _, letters := range append(all, over) {
 			for key, l := range letters {
 				data, err := json.Marshal(l)
 				if err != nil {
@@ -107,6 +120,9 @@ func (h *Helm) tellForge(ctx context.Context, app string, open []bosman.Change) 
 				now[key] = string(data)
 				if before[key] == now[key] {
 					continue
+				}
+				if l.Last { // nothing more will be said there
+					delete(now, key)
 				}
 				it := forge.Item{Status: l.Status, Comment: l.Comment}
 				if err := s.Owe(ctx, store.Owed{Kind: StatusKind(app), CoalesceKey: OwedKey(it), Data: data, At: h.now()}); err != nil {
@@ -122,9 +138,35 @@ func (h *Helm) tellForge(ctx context.Context, app string, open []bosman.Change) 
 	})
 }
 
+// done are the last words to pull requests that are not open any more: what
+// they were told is over.
+func done(open []bosman.Change, before map[string]string) (map[string]letter, error) {
+	pulls := map[int]bool{}
+	for _, c := range open {
+		pulls[c.Pull()] = true
+	}
+	out := map[string]letter{}
+	for key, text := range before {
+		var l letter
+		if !strings.HasPrefix(key, "comment ") {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			return nil, err
+		}
+		if l.Comment == nil || pulls[l.Comment.Pull] || !strings.HasPrefix(l.Comment.Text, collide) {
+			continue
+		}
+		l.Comment.Text, l.Last = "The migrations collided here while this pull request was open. It is no longer.\n", true
+		out[key] = l
+	}
+	return out, nil
+}
+
 // lettersOf are the status and the comments of one change, by what they are
-// about. before holds what was told earlier.
-func (h *Helm) lettersOf(ctx context.Context, o Origin, c bosman.Change, before map[string]string) (map[string]letter, error) {
+// about. before holds what was told earlier; of strangers' changes the team's
+// pull requests get no comments.
+func (h *Helm) lettersOf(ctx context.Context, o Origin, c bosman.Change, before map[string]string, strangers map[int]bool) (map[string]letter, error) {
 	out := map[string]letter{}
 	ref := changeRef(c.Number)
 	page := h.Addresses.Page("/" + c.App + "/changes/" + fmt.Sprint(c.Number))
@@ -143,7 +185,10 @@ func (h *Helm) lettersOf(ctx context.Context, o Origin, c bosman.Change, before 
 	}
 	with := map[string][]bosman.Collision{}
 	for _, col := range c.Collisions {
-		key := commentKey(c.Number, col.With)
+		if strangers[col.With] && !strangers[c.Number] {
+			continue
+		}
+		key := commentKey(c.App, c.Number, col.With)
 		with[key] = append(with[key], col)
 	}
 	prefix := fmt.Sprintf("comment %d ", pull)
@@ -189,34 +234,67 @@ func verdict(c bosman.Change, r *bosman.Rehearsal) (forge.State, string) {
 }
 
 // commentKey is the same for both changes of a pair.
-func commentKey(a, b int) string {
+func commentKey(app string, a, b int) string {
 	if b == 0 {
-		return fmt.Sprintf("migrations-c%d-main", a)
+		return fmt.Sprintf("migrations-%s-c%d-main", app, a)
 	}
-	return fmt.Sprintf("migrations-c%d-c%d", min(a, b), max(a, b))
+	return fmt.Sprintf("migrations-%s-c%d-c%d", app, min(a, b), max(a, b))
 }
+
+const (
+	collide      = "**Migrations collide**"
+	maxSentences = 20  // in one comment
+	maxSentence  = 600 // bytes; names of files may be long
+)
 
 func commentText(list []bosman.Collision, page string) string {
 	var b strings.Builder
-	b.WriteString("**Migrations collide**\n\n")
+	b.WriteString(collide + "\n\n")
 	blocks := false
-	for _, col := range list {
-		fmt.Fprintf(&b, "- %s.\n  To mend it: %s.\n", plain(col.Text), plain(col.Fix))
+	for n, col := range list {
+		if n < maxSentences {
+			fmt.Fprintf(&b, "- %s.\n  To mend it: %s.\n", plain(col.Text), withCommands(col.Fix))
+		}
 		blocks = blocks || col.Blocks
 	}
-	if blocks {
+	if more := len(list) - maxSentences; more > 0 {
+		fmt.Fprintf(&b, "- and %d more\n", more)
+	}
+	switch {
+	case blocks:
 		b.WriteString("\nThis change is not merged before that.\n")
-	} else {
+	case list[0].With != 0:
 		b.WriteString("\nWhichever is merged second is blocked until this is mended.\n")
 	}
 	fmt.Fprintf(&b, "\n[What Bosman knows of this change](%s)\n", page)
 	return b.String()
 }
 
-// plain takes away what Markdown or a mention would make of a file's name.
-func plain(s string) string {
-	return strings.NewReplacer("\n", " ", "<", "‹", ">", "›", "@", "@\u200b", "`", "'", "[", "(", "]", ")", "_", "\\_", "*", "\\*").Replace(s)
+// withCommands leaves the commands, which stand between backticks, as they are.
+func withCommands(s string) string {
+	parts := strings.Split(s, "`")
+	if len(parts)%2 == 0 || len(s) > 8*maxSentence {
+		return plain(s)
+	}
+	for n := range parts {
+		if n%2 == 0 {
+			parts[n] = plain(parts[n])
+		}
+	}
+	return strings.Join(parts, "`")
 }
+
+// plain takes away what Markdown, a mention, a link or a reference would make
+// of a file's name.
+func plain(s string) string {
+	if len(s) > maxSentence {
+		s = strings.ToValidUTF8(s[:maxSentence], "") + "…"
+	}
+	return markdown.Replace(s)
+}
+
+var markdown = strings.NewReplacer("\n", " ", "\r", " ", "<", "‹", ">", "›", "&", "&amp;", "@", "@\u200b", "`", "'", "[", "(", "]", ")", "\\", "\\\\",
+	"_", "\\_", "*", "\\*", "~", "\\~", "|", "\\|", "$", "\\$", "#", "#\u200b", "://", ":\u200b//", "www.", "www\u200b.", "!", "\\!")
 
 // --- rehearsals
 

@@ -128,6 +128,9 @@ func (h *Helm) sayChange(w io.Writer, c bosman.Change, b bosman.Build) {
 	case len(c.Conflicts) > 0:
 		say(w, "%s (%s) conflicts with main and was not built:", changeRef(c.Number), c.Branch)
 		for _, f := range c.Conflicts {
+			if anew := bosman.WrittenAnew(f); anew != "" {
+				f += ": it is written anew: take main's, then run " + anew
+			}
 			say(w, "    %s", f)
 		}
 		say(w, "merge main into %s, solve the conflicts there and push again", c.Branch)

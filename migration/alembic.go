@@ -8,8 +8,8 @@ import (
 )
 
 // Alembic: versions/*.py with revision and down_revision (a string, a tuple,
-// None; annotated or not). Facts: alembic.sqlalchemy.org, "Tutorial",
-// "Branches" and "Operation Reference".
+// None; annotated or not), depends_on and branch_labels. Facts:
+// alembic.sqlalchemy.org, "Tutorial", "Branches" and "Operation Reference".
 var alembic = tool{
 	name: "alembic",
 	claims: func(name string) bool {
@@ -35,8 +35,14 @@ var alembic = tool{
 	},
 	rule: rule{
 		graph: true,
+		gone:  "Alembic refuses to run when it does not find the revision it stands at", goneLast: true,
 		joined: func(_, a, b string) string {
-			return "run alembic merge -m merge " + a + " " + b
+			x, okX := quote(a)
+			y, okY := quote(b)
+			if !okX || !okY {
+				return "run `alembic merge -m merge heads`"
+			}
+			return "run `alembic merge -m merge " + x + " " + y + "`"
 		},
 	},
 }
@@ -65,7 +71,7 @@ func (r *revision) header(lines [][]token) bool {
 	r.seen = map[string]bool{}
 	for _, l := range lines {
 		name := l[0].text
-		if l[0].kind != tokName || name != "revision" && name != "down_revision" {
+		if l[0].kind != tokName || name != "revision" && name != "down_revision" && name != "depends_on" && name != "branch_labels" {
 			continue
 		}
 		if l[0].col != 0 {
@@ -82,7 +88,14 @@ func (r *revision) header(lines [][]token) bool {
 		if ps.op(",") { // a, b without brackets
 			v.kind = valUnknown
 		}
-		if name == "revision" {
+		switch name {
+		case "depends_on":
+			r.node.needs = r.names(name, v)
+			continue
+		case "branch_labels":
+			r.node.labels = r.names(name, v)
+			continue
+		case "revision":
 			if v.kind != valString {
 				r.doubt(name)
 			}
@@ -92,7 +105,9 @@ func (r *revision) header(lines [][]token) bool {
 			}
 			continue
 		}
-		r.parents(v)
+		for _, down := range r.names(name, v) {
+			r.node.Parents = append(r.node.Parents, ID{r.node.App, down})
+		}
 	}
 	return r.seen["revision"] && r.seen["down_revision"]
 }
@@ -101,22 +116,26 @@ func (r *revision) doubt(name string) {
 	r.node.Unknown = append(r.node.Unknown, name+" is not literal")
 }
 
-func (r *revision) parents(v value) {
+// names reads a string, several in a tuple or list, or None.
+func (r *revision) names(name string, v value) []string {
 	switch {
 	case v.kind == valString:
-		r.node.Parents = append(r.node.Parents, ID{r.node.App, v.text})
+		return []string{v.text}
 	case v.kind == valName && v.text == "None":
 	case v.kind == valList:
+		var out []string
 		for _, item := range v.items {
 			if item.kind != valString {
-				r.doubt("down_revision")
+				r.doubt(name)
 				continue
 			}
-			r.node.Parents = append(r.node.Parents, ID{r.node.App, item.text})
+			out = append(out, item.text)
 		}
+		return out
 	default:
-		r.doubt("down_revision")
+		r.doubt(name)
 	}
+	return nil
 }
 
 // alembic judges the operations in upgrade().

@@ -1,8 +1,12 @@
 package migration
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 )
 
 // key finds a migration: names are unique in a folder, and a repository may
@@ -10,6 +14,10 @@ import (
 type key struct{ dir, name string }
 
 func (n *Node) key() key { return key{n.Space, n.Name} }
+
+func (k key) compare(l key) int {
+	return cmp.Or(strings.Compare(k.dir, l.dir), strings.Compare(k.name, l.name))
+}
 
 // sameApp gives the names of the parents in the node's own app, without
 // __first__ and __latest__, which Django ignores there.
@@ -192,18 +200,21 @@ type side struct {
 // for each change's number what collides, in order. Changes that hold the
 // same migration (one is stacked on the other) do not collide with it.
 func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
-	base := newLayer(0, Delta{Added: main})
-	numbers := make([]int, 0, len(changes))
-	for n := range changes {
-		numbers = append(numbers, n)
+	numbers := slices.Sorted(maps.Keys(changes))
+	lists := []Nodes{main}
+	for _, n := range numbers {
+		lists = append(lists, changes[n].Added, changes[n].Missed)
 	}
-	sort.Ints(numbers)
+	lists = settled(lists...)
+	base := newLayer(0, Delta{Added: lists[0]})
 	c := collector{base: base, found: map[int][]Collision{}, told: map[pair]bool{}}
 	all := union{base}
 	buckets := map[key][]side{}
 	byName := map[key][]side{}
-	for _, number := range numbers {
-		l := newLayer(number, changes[number])
+	for i, number := range numbers {
+		d := changes[number]
+		d.Added, d.Missed = lists[1+2*i], lists[2+2*i]
+		l := newLayer(number, d)
 		for i := range l.all {
 			n := &l.all[i]
 			byName[n.key()] = append(byName[n.key()], side{l, n})
@@ -212,7 +223,8 @@ func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 		c.missing(l)
 	}
 	for _, l := range all[1:] {
-		for k, nodes := range l.children {
+		for _, k := range slices.SortedFunc(maps.Keys(l.children), key.compare) {
+			nodes := l.children[k]
 			k = all.canonical(k) // who follows a replaced one follows the squashed one
 			for _, n := range nodes {
 				buckets[k] = append(buckets[k], side{l, n})
@@ -226,6 +238,7 @@ func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 		c.sameName(byName[k])
 	}
 	c.lines(all[1:])
+	c.graphs(all[1:])
 	for _, list := range c.found {
 		sort.SliceStable(list, func(i, j int) bool { return list[i].Stale && !list[j].Stale })
 	}
@@ -243,7 +256,10 @@ type collector struct {
 	told  map[pair]bool // one sentence for two sides and an app is enough
 }
 
-func (c *collector) add(col Collision) { c.found[col.Change] = append(c.found[col.Change], col) }
+func (c *collector) add(col Collision) {
+	col.App, col.Text, col.Fix = clean(col.App), clean(col.Text), clean(col.Fix)
+	c.found[col.Change] = append(c.found[col.Change], col)
+}
 
 func (c *collector) bucket(parent key, sides []side) {
 	for i, a := range sides {
@@ -264,7 +280,7 @@ func (c *collector) bucket(parent key, sides []side) {
 func (c *collector) stale(parent key, a side, m *Node) {
 	u := union{c.base, a.layer}
 	p := pair{a.layer.change, 0, parent.dir}
-	if c.told[p] || u.hidden(m, c.base) || !u.part(a.node.key(), m.key()) {
+	if c.told[p] || u.hidden(m, c.base) || c.branches(parent, a.node, m) || !u.part(a.node.key(), m.key()) {
 		return
 	}
 	c.told[p] = true
@@ -292,7 +308,7 @@ func (c *collector) pair(parent key, a, b side) {
 	if a.layer != b.layer && (holds(a.layer, b.node) || holds(b.layer, a.node)) {
 		return // stacked
 	}
-	if c.told[p] || u.hidden(a.node, a.layer) || u.hidden(b.node, b.layer) || !u.part(a.node.key(), b.node.key()) {
+	if c.told[p] || u.hidden(a.node, a.layer) || u.hidden(b.node, b.layer) || c.branches(parent, a.node, b.node) || !u.part(a.node.key(), b.node.key()) {
 		return
 	}
 	c.told[p] = true
@@ -363,7 +379,7 @@ func (c *collector) missing(l *layer) {
 		}
 		for _, p := range n.sameApp() {
 			k := key{n.Space, p}
-			if u.has(k) || u.has(u.canonical(k)) || n.Tool == alembic.name && u.anywhere(p) {
+			if u.has(k) || u.has(u.canonical(k)) || n.Tool == alembic.name && u.anywhere(p) || p == n.Name {
 				continue
 			}
 			c.add(Collision{
@@ -375,16 +391,7 @@ func (c *collector) missing(l *layer) {
 	}
 }
 
-func sortedKeys(m map[key][]side) []key {
-	keys := make([]key, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Slice(keys, func(i, j int) bool {
-		return keys[i].dir < keys[j].dir || keys[i].dir == keys[j].dir && keys[i].name < keys[j].name
-	})
-	return keys
-}
+func sortedKeys(m map[key][]side) []key { return slices.SortedFunc(maps.Keys(m), key.compare) }
 
 // anywhere says whether a revision is in another folder of versions.
 func (u union) anywhere(name string) bool {

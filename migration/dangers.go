@@ -33,6 +33,8 @@ func Additive(dangers []Danger) bool {
 // Dangers judges the added migrations; before are those that are there
 // already (main's), from which it learns what a field was.
 func Dangers(before, added Nodes) []Danger {
+	lists := settled(before, added)
+	before, added = lists[0], lists[1]
 	j := judge{fields: newHistory(before, added), fresh: map[string]bool{}, made: map[string][]string{}}
 	had := make(map[key]string, len(before))
 	for i := range before {
@@ -52,6 +54,10 @@ func Dangers(before, added Nodes) []Danger {
 	}
 	for i := range added {
 		j.node(&added[i])
+	}
+	for i := range j.found {
+		d := &j.found[i]
+		d.Path, d.Text = clean(d.Path), clean(d.Text)
 	}
 	return j.found
 }

@@ -3,6 +3,7 @@ package migration
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -29,7 +30,10 @@ var django = tool{
 	rule: rule{
 		graph: true,
 		joined: func(app, _, _ string) string {
-			return "run python3 manage.py makemigrations --merge " + app
+			if !identifier.MatchString(app) {
+				return "run `python3 manage.py makemigrations --merge`"
+			}
+			return "run `python3 manage.py makemigrations --merge " + app + "`"
 		},
 	},
 }
@@ -96,8 +100,12 @@ func (p *parsed) base(line []token) {
 		p.is = strings.HasSuffix(base, "Migration")
 		p.doubt("its class comes from %q", base)
 	}
-	if line[len(line)-1].text != ":" {
-		p.doubt("the class is written on one line")
+	switch {
+	case line[len(line)-1].text == ":":
+	case slices.ContainsFunc(line, func(t token) bool { return t.kind == tokOp && t.text == ":" }):
+		p.doubt("the class is written on one line (line %d)", line[0].line)
+	default:
+		p.doubt("the class cannot be read (line %d)", line[0].line)
 	}
 }
 

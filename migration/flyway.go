@@ -34,6 +34,7 @@ var flyway = tool{
 	rule: rule{
 		twice:  "Flyway refuses to run with two of one version",
 		older:  "Flyway refuses to run what is older than what it ran (outOfOrder)",
+		gone:   "Flyway refuses to run when it does not find what it ran (ignoreMigrationPatterns)",
 		edited: "Flyway refuses to run when the checksum of what it ran has changed",
 	},
 }

@@ -37,6 +37,7 @@ var golangMigrate = tool{
 	},
 	rule: rule{
 		twice: "golang-migrate refuses to run with two of one version",
+		gone:  "golang-migrate refuses to run when it does not find the version it stands at", goneLast: true,
 		older: "golang-migrate passes over what is older than what it ran: it would never be run",
 	},
 }

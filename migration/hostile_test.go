@@ -31,10 +31,10 @@ func TestUnreadableIsUnknown(t *testing.T) {
 		"too big": {"", false}, "a symbolic link": {"../other.sql", true},
 	} {
 		for _, p := range []string{"prisma/migrations/20260101000000_x/migration.sql", "db/V1__x.sql", "db/1_x.up.sql", "db/migrate/20260101000000_x.rb", "database/migrations/2026_01_01_000000_x.php", "shop/migrations/0001_x.py", "m/versions/x.py"} {
-			nodes := readFile(tools, p, tt.text, tt.given)
-			if strings.HasSuffix(p, ".py") && tt.given && name == "a symbolic link" {
-				continue // a module that is not one: git gives the link's text, which holds no migration
+			if name == "a symbolic link" { // git gives its text: where it leads
+				tt.text = "../other" + filepath.Ext(p)
 			}
+			nodes := readFile(tools, p, tt.text, tt.given)
 			if len(nodes) != 1 || len(nodes[0].Unknown) == 0 {
 				t.Errorf("%s as %s: %+v", name, p, nodes)
 				continue
@@ -43,6 +43,110 @@ func TestUnreadableIsUnknown(t *testing.T) {
 				t.Errorf("%s as %s is called additive", name, p)
 			}
 		}
+	}
+}
+
+// What stands in the way of reading is said with its line, and takes nothing
+// from what can be read.
+func TestWhatStandsInTheWay(t *testing.T) {
+	const drop = "-- +goose Up\nDROP TABLE users;\n-- +goose Down\n"
+	for _, tt := range []struct{ name, path, text, unknown, danger string }{
+		{"a mark of byte order", "db/00001_x.sql", "\ufeff" + drop, "", "drops the table users"},
+		{"a mark of byte order, Flyway", "db/V1__x.sql", "\ufeffDROP TABLE users;", "", "drops the table users"},
+		{"a mark of byte order, Django", "shop/migrations/0001_x.py", "\ufeff" + mig("0000"), "", ""},
+		{"Latin-1", "db/00001_x.sql", "-- +goose Up\n-- Stra\xdfe\nDROP TABLE users;\n-- +goose Down\n", "not UTF-8 from line 2", "drops the table users"},
+		{"UTF-16", "db/V1__x.sql", "\xff\xfeD\x00R\x00O\x00P\x00", "not UTF-8 from line 1", ""},
+		{"marks of a merge, Django", "shop/migrations/0001_x.py", "from x import y\n<<<<<<< HEAD\n" + mig("0000") + "=======\n" + mig("0001") + ">>>>>>> b\n", "a merge that was not solved (line 2)", ""},
+		{"marks of a merge, SQL", "db/V1__x.sql", "ALTER TABLE a\n<<<<<<< HEAD\nADD x int;\n", "a merge that was not solved (line 2)", ""},
+		{"no colon", "shop/migrations/0001_x.py", "\n\nclass Migration(migrations.Migration)\n    dependencies = []\n", "the class cannot be read (line 3)", ""},
+		{"an open bracket", "shop/migrations/0001_x.py", "class Migration(migrations.Migration):\n\n    dependencies = [('a', 'b'\n", "not literal (line 3)", ""},
+	} {
+		nodes := Nodes(readFile(tools, tt.path, tt.text, true))
+		if len(nodes) != 1 {
+			t.Errorf("%s: %d migrations", tt.name, len(nodes))
+			continue
+		}
+		if got := strings.Join(nodes[0].Unknown, "/"); !strings.Contains(got, tt.unknown) || tt.unknown == "" && got != "" {
+			t.Errorf("%s: unknown is %q, want %q", tt.name, got, tt.unknown)
+		}
+		var all []string
+		for _, d := range Dangers(nil, nodes) {
+			all = append(all, d.Text)
+		}
+		if got := strings.Join(all, "/"); !strings.Contains(got, tt.danger) {
+			t.Errorf("%s: dangers %q do not say %q", tt.name, got, tt.danger)
+		}
+	}
+}
+
+// SQL whose harm does not stand at the beginning of a statement.
+func TestHiddenSQL(t *testing.T) {
+	for sql, want := range map[string]string{
+		"/*!50003 DROP TABLE users */;":                         "destructive drops the table users",
+		"SELECT 1; /*M!100100 DROP TABLE users */":              "destructive drops the table users",
+		"/*!40101 SET NAMES utf8 */; CREATE TABLE x (y int);":   "",
+		"WITH gone AS (DELETE FROM users RETURNING *) SELECT 1": "unknown WITH holds a statement that writes",
+		"INSERT INTO t VALUES ('\\''; DROP TABLE users; -- ');": "unknown a string ends in a backslash",
+		"ALTER TABLE users ENABLE ROW LEVEL SECURITY;":          "breaking hides rows of users",
+		"ALTER TABLE users ENGINE = InnoDB;":                    "locking writes users anew",
+		"ALTER TABLE users TRUNCATE PARTITION p0;":              "unknown what is done to users",
+		"ALTER TABLE users OWNER TO x;":                         "",
+		"ALTER TABLE users VALIDATE CONSTRAINT c;":              "",
+		"ALTER TABLE users SET (fillfactor = 70);":              "",
+		"DROP OWNED BY x;":                                      "destructive drops all that a role owns",
+		"REVOKE SELECT ON users FROM app;":                      "breaking takes rights away",
+		"ALTER DOMAIN mail ADD CHECK (value LIKE '%@%');":       "breaking tightens the type mail",
+		"/* /* */ DROP TABLE users; */ SELECT 1":                "",
+		"DROP/**/TABLE/**/users":                                "destructive drops the table users",
+		"dRoP\n\ttable\n\"users\"":                              "destructive drops the table users",
+	} {
+		s := &script{}
+		s.sql(sql, 0)
+		var got []string
+		for _, u := range s.unknown {
+			got = append(got, "unknown "+u)
+		}
+		for _, f := range s.findings {
+			got = append(got, string(f.kind)+" "+f.text)
+		}
+		if all := strings.Join(got, "/"); !strings.Contains(all, want) || want == "" && all != "" {
+			t.Errorf("%s: %q, want %q", sql, all, want)
+		}
+	}
+}
+
+// Names that do something to a terminal, or turn a line around, do not come
+// through; nor do commands that a shell would take otherwise.
+func TestHostileNames(t *testing.T) {
+	const up = "-- +goose Up\nDROP TABLE users;\n-- +goose Down\n"
+	main := tree{"db/00007_a.sql": up, "db/00008_m.sql": up}
+	for _, tt := range []struct{ name, fix string }{
+		{"00008_a b.sql", "run `git mv 'db/00008_a b.sql' 'db/00009_a b.sql'`"},
+		{"00008_$(id).sql", "run `git mv 'db/00008_$(id).sql' 'db/00009_$(id).sql'`"},
+		{"00008_it's.sql", `run ` + "`" + `git mv 'db/00008_it'\''s.sql' 'db/00009_it'\''s.sql'` + "`"},
+		{"00008_`id`.sql", "give it a number that is free"},
+		{"00008_a\nb.sql", "give it a number that is free"},
+		{"00008_\x1b[2J.sql", "give it a number that is free"},
+		{"00008_\u202elqs.sql", "give it a number that is free"},
+	} {
+		head := "db/" + tt.name
+		found := compare(t, tree{"db/00007_a.sql": up}, main, map[int]tree{12: {head: up}})
+		if len(found[12]) != 1 || !strings.Contains(found[12][0].Fix, tt.fix) {
+			t.Errorf("%q: %q, want %q", tt.name, found[12], tt.fix)
+			continue
+		}
+		said := found[12][0].String()
+		for _, d := range Dangers(nil, readFile(tools, head, up, true)) {
+			said += d.Migration + d.Path + d.Text
+		}
+		if clean(said) != said {
+			t.Errorf("%q: %q", tt.name, said)
+		}
+	}
+	rails := "class A < ActiveRecord::Migration[7.0]\nend\n"
+	found := compare(t, tree{}, tree{"a b/migrate/20260102000000_m.rb": rails}, map[int]tree{12: {"a b/migrate/20260102000000_x.rb": rails}})
+	if want := "`git mv 'a b/migrate/20260102000000_x.rb' 'a b/migrate/'$(date -u +%Y%m%d%H%M%S)_x.rb`"; len(found[12]) != 1 || !strings.Contains(found[12][0].Fix, want) {
+		t.Errorf("%q, want %q", found[12], want)
 	}
 }
 
@@ -177,9 +281,10 @@ func TestNumbersAreMendedByTheirCommand(t *testing.T) {
 				if fix == "" {
 					break
 				}
-				_, command, ok := strings.Cut(fix, "git mv ")
+				_, command, ok := strings.Cut(fix, "`git mv ")
+				command, _, closed := strings.Cut(command, "`")
 				words := strings.Fields(command)
-				if !ok || len(words) < 2 || files[words[0]] == "" || round > 10 {
+				if !ok || !closed || len(words) < 2 || files[words[0]] == "" || round > 10 {
 					t.Fatalf("no way out by %q from %v", fix, files)
 				}
 				delete(files, words[0])

@@ -3,6 +3,7 @@ package migration
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -45,6 +46,25 @@ func (c *collector) lines(layers []*layer) {
 	for _, name := range names {
 		c.space(spaces[name])
 	}
+	for _, l := range layers {
+		if len(l.gone) == 0 {
+			continue
+		}
+		for i := range c.base.all {
+			n := &c.base.all[i]
+			if n.rule().graph || n.rule().gone == "" || n.Repeatable || !l.gone[n.Path] {
+				continue
+			}
+			if _, again := l.nodes[n.key()]; !again && (!n.rule().goneLast || c.last(n)) {
+				c.gone(l, n)
+			}
+		}
+	}
+}
+
+// last says that main has none of a later version beside n.
+func (c *collector) last(n *Node) bool {
+	return !slices.ContainsFunc(c.base.all, func(m Node) bool { return m.Space == n.Space && m.version.compare(n.version) > 0 })
 }
 
 // A space is a folder of versions.
@@ -79,13 +99,20 @@ func (s *space) renamed(n *Node) string {
 	if n.Tool == prisma.name {
 		from = path.Dir(from) // the folder bears the name
 	}
-	to := path.Join(path.Dir(from), strings.Replace(path.Base(from), n.Number, next, 1))
-	command := "git mv " + from + " " + to
-	if n.Tool == golangMigrate.name && strings.Contains(from, ".up.") {
-		command += " && git mv " + strings.Replace(from, ".up.", ".down.", 1) + " " + strings.Replace(to, ".up.", ".down.", 1)
+	dir, base := path.Split(from)
+	head, tail, _ := strings.Cut(base, n.Number)
+	command := moved(from, dir+head, next, tail)
+	if n.Tool == golangMigrate.name && strings.Contains(from, ".up.") && command != "" {
+		command += " && " + moved(down(from), dir+down(head), next, down(tail))
 	}
-	return "run " + command + s.rule.rename
+	if command == "" {
+		return "give it a number that is free" + s.rule.rename
+	}
+	return "run `" + command + "`" + s.rule.rename
 }
+
+// down is the name of the way back of golang-migrate's.
+func down(name string) string { return strings.Replace(name, ".up.", ".down.", 1) }
 
 func (c *collector) space(s *space) {
 	var fresh []side
@@ -95,10 +122,12 @@ func (c *collector) space(s *space) {
 			fresh = append(fresh, a)
 		}
 	}
-	for i, a := range fresh {
-		for _, b := range fresh[i+1:] {
-			if a.layer == b.layer || !holds(a.layer, b.node) && !holds(b.layer, a.node) {
-				c.twoLines(s, a, b)
+	for _, equal := range []bool{true, false} { // what is worse first: one sentence for two changes is enough
+		for i, a := range fresh {
+			for _, b := range fresh[i+1:] {
+				if (a.node.version.compare(b.node.version) == 0) == equal && (a.layer == b.layer || !holds(a.layer, b.node) && !holds(b.layer, a.node)) {
+					c.twoLines(s, a, b)
+				}
 			}
 		}
 	}

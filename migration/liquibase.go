@@ -2,11 +2,13 @@ package migration
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"path"
@@ -75,16 +77,45 @@ var (
 
 // A changelog collects the changesets of one file.
 type changelog struct {
-	name  string
-	nodes []Node
+	name    string
+	logical string // logicalFilePath of the whole
+	nodes   []Node
 }
 
-func (l *changelog) add(id, author, text string, s *script) {
+// A changeset as its file writes it. text is what its checksum covers.
+type changeset struct {
+	id, author, file string // file: its logicalFilePath; "" for its own
+	again            bool   // it may change: runOnChange, runAlways, validCheckSum
+	text             string
+}
+
+// set reads one attribute of a changeset.
+func (c *changeset) set(name, value string) {
+	switch name {
+	case "id":
+		c.id = value
+	case "author":
+		c.author = value
+	case "logicalFilePath":
+		c.file = value
+	case "runOnChange", "runAlways":
+		c.again = c.again || value == "true"
+	case "validCheckSum":
+		c.again = true
+	}
+}
+
+func (l *changelog) add(c changeset, s *script) {
+	id, author := c.id, c.author
 	if id == "" || author == "" || strings.Contains(id+author, "${") {
 		s.doubt("the id or author of a changeset is not literal")
 	}
-	sum := sha1.Sum([]byte(strings.Join(strings.Fields(text), " ")))
-	n := Node{ID: ID{App: shortDir(path.Dir(l.name)), Name: author + ":" + id}, Space: l.name, Blob: hex.EncodeToString(sum[:])}
+	sum := sha1.Sum([]byte(strings.Join(strings.Fields(c.text), " ")))
+	space := l.name
+	if file := cmp.Or(c.file, l.logical); file != "" {
+		space = "logicalFilePath " + file
+	}
+	n := Node{ID: ID{App: shortDir(path.Dir(l.name)), Name: author + ":" + id}, Space: space, Blob: hex.EncodeToString(sum[:]), Repeatable: c.again}
 	n.put(s)
 	l.nodes = append(l.nodes, n)
 }
@@ -110,8 +141,9 @@ type refactoring struct {
 
 func (l *changelog) xml(text string) {
 	dec := xml.NewDecoder(strings.NewReader(text))
+	dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil } // it was seen to be UTF-8
 	var s *script
-	var id, author string
+	var set changeset
 	var begun int64
 	var now *refactoring
 	depth := 0
@@ -122,7 +154,8 @@ func (l *changelog) xml(text string) {
 			return
 		}
 		if err != nil {
-			l.broken("its XML is broken: " + cutTo(err.Error(), 100))
+			line, _ := dec.InputPos()
+			l.broken(fmt.Sprintf("its XML is broken (line %d): %s", line, cutTo(err.Error(), 100)))
 			return
 		}
 		switch t := tok.(type) {
@@ -133,10 +166,18 @@ func (l *changelog) xml(text string) {
 				attrs[a.Name.Local] = a.Value
 			}
 			switch {
+			case depth == 1:
+				l.logical = attrs["logicalFilePath"]
 			case t.Name.Local == "changeSet" && depth == 2:
-				s, id, author, begun = &script{}, attrs["id"], attrs["author"], at
+				s, set = &script{}, changeset{}
+				for name, value := range attrs {
+					set.set(name, value)
+				}
+			case s != nil && depth == 3 && beside[t.Name.Local]:
+				set.set(t.Name.Local, "")
 			case s != nil && depth == 3:
 				line, _ := dec.InputPos()
+				begun = at
 				now = &refactoring{name: t.Name.Local, attrs: attrs, line: line}
 			case now != nil:
 				now.inner(t.Name.Local, attrs)
@@ -150,14 +191,19 @@ func (l *changelog) xml(text string) {
 			case depth == 3 && now != nil:
 				s.refactor(*now)
 				now = nil
+				set.text += text[begun:dec.InputOffset()]
 			case depth == 2 && s != nil:
-				l.add(id, author, text[begun:dec.InputOffset()], s)
+				l.add(set, s)
 				s = nil
 			}
 			depth--
 		}
 	}
 }
+
+// beside stand in a changeset and are no changes: the checksum leaves them
+// out.
+var beside = map[string]bool{"comment": true, "preConditions": true, "rollback": true, "validCheckSum": true, "modifySql": true, "tagDatabase": true}
 
 // inner takes what stands inside a change: columns and their constraints.
 func (r *refactoring) inner(name string, attrs map[string]string) {
@@ -229,111 +275,6 @@ func (s *script) refactor(r refactoring) {
 	}
 }
 
-// formatted reads a file of SQL with "--changeset author:id" lines.
-func (l *changelog) formatted(text string) {
-	var id, author string
-	var body, all strings.Builder
-	begun, line := 0, 0
-	flush := func() {
-		if id != "" || author != "" {
-			s := &script{}
-			s.sql(body.String(), begun)
-			l.add(id, author, all.String(), s)
-		}
-		body.Reset()
-		all.Reset()
-	}
-	for _, row := range strings.Split(text, "\n") {
-		line++
-		if m := changesetLine.FindStringSubmatch(row); m != nil {
-			flush()
-			author, id, begun = m[1], m[2], line-1
-		}
-		all.WriteString(row + "\n")
-		if !rollbackLine.MatchString(row) {
-			body.WriteString(row)
-		}
-		body.WriteByte('\n')
-	}
-	flush()
-}
-
-// yaml reads the block style that Liquibase writes and its documentation
-// shows; what is written otherwise is unknown.
-func (l *changelog) yaml(text string) {
-	var s *script
-	var id, author string
-	var block strings.Builder
-	var now *refactoring
-	set, change, list := -1, -1, -1 // columns of "changeSet", of a change, of "changes"
-	end := func() {
-		if now != nil {
-			s.refactor(*now)
-			now = nil
-		}
-	}
-	flush := func() {
-		if s != nil {
-			end()
-			l.add(id, author, block.String(), s)
-		}
-		s, id, author, change, list = nil, "", "", -1, -1
-		block.Reset()
-	}
-	for n, row := range strings.Split(text, "\n") {
-		trimmed := strings.TrimSpace(row)
-		if trimmed == "" || trimmed[0] == '#' {
-			continue
-		}
-		m := yamlKey.FindStringSubmatch(row)
-		if m == nil {
-			if s != nil {
-				block.WriteString(row + "\n")
-				if strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "- {") {
-					s.doubt("line %d is not written in blocks", n+1)
-				}
-				if now != nil {
-					now.text += trimmed + "\n"
-				}
-			}
-			continue
-		}
-		col := len(m[1]) + len(m[2])
-		key, value := strings.Trim(m[3], `"`), scalar(m[4])
-		switch {
-		case key == "changeSet":
-			flush()
-			s, set = &script{}, col
-			block.WriteString(row + "\n")
-			if value != "" {
-				s.doubt("a changeset is not written in blocks (line %d)", n+1)
-			}
-			continue
-		case s == nil:
-			continue
-		case col <= set:
-			flush()
-			continue
-		}
-		block.WriteString(row + "\n")
-		switch {
-		case key == "id" && list < 0:
-			id = value
-		case key == "author" && list < 0:
-			author = value
-		case key == "changes" && list < 0:
-			list = col
-		case list >= 0 && m[2] != "" && (change < 0 || col <= change):
-			end()
-			change = col
-			now = &refactoring{name: key, attrs: map[string]string{}, line: n + 1}
-		case now != nil:
-			now.yaml(key, value)
-		}
-	}
-	flush()
-}
-
 func (r *refactoring) yaml(key, value string) {
 	switch {
 	case key == "nullable":
@@ -369,9 +310,14 @@ func scalar(s string) string {
 func (l *changelog) json(text string) {
 	var doc struct {
 		Log []struct {
-			Set *struct {
+			Logical string `json:"logicalFilePath"`
+			Set     *struct {
 				ID      any              `json:"id"`
 				Author  string           `json:"author"`
+				Logical string           `json:"logicalFilePath"`
+				Change  any              `json:"runOnChange"`
+				Always  any              `json:"runAlways"`
+				Valid   any              `json:"validCheckSum"`
 				Changes []map[string]any `json:"changes"`
 			} `json:"changeSet"`
 		} `json:"databaseChangeLog"`
@@ -379,11 +325,17 @@ func (l *changelog) json(text string) {
 	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
 	dec.UseNumber()
 	if err := dec.Decode(&doc); err != nil {
-		l.broken("its JSON is broken: " + cutTo(err.Error(), 100))
+		at := ""
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at = fmt.Sprintf(" (line %d)", 1+strings.Count(text[:min(int(syntax.Offset), len(text))], "\n"))
+		}
+		l.broken("its JSON is broken" + at + ": " + cutTo(err.Error(), 100))
 		return
 	}
 	for _, entry := range doc.Log {
 		if entry.Set == nil {
+			l.logical = cmp.Or(entry.Logical, l.logical)
 			continue
 		}
 		s := &script{}
@@ -394,11 +346,14 @@ func (l *changelog) json(text string) {
 				s.refactor(r)
 			}
 		}
-		whole, err := json.Marshal(entry.Set)
+		whole, err := json.Marshal(entry.Set.Changes)
 		if err != nil {
 			s.doubt("a changeset cannot be read")
 		}
-		l.add(asText(entry.Set.ID), entry.Set.Author, string(whole), s)
+		l.add(changeset{
+			id: asText(entry.Set.ID), author: entry.Set.Author, file: entry.Set.Logical, text: string(whole),
+			again: asText(entry.Set.Change) == "true" || asText(entry.Set.Always) == "true" || entry.Set.Valid != nil,
+		}, s)
 	}
 }
 

@@ -37,9 +37,9 @@ type ID struct{ App, Name string }
 // String gives "shop.0007_order".
 func (id ID) String() string {
 	if id.App == "" {
-		return id.Name
+		return clean(id.Name)
 	}
-	return id.App + "." + id.Name
+	return clean(id.App + "." + id.Name)
 }
 
 // Node is one migration.
@@ -62,6 +62,8 @@ type Node struct {
 	version  version
 	findings []finding
 	creates  []string
+	needs    []string // Alembic's depends_on
+	labels   []string // Alembic's branch_labels: it begins a branch of its own
 }
 
 func (n *Node) shown() string {

@@ -17,7 +17,7 @@ var prisma = tool{
 		n.put(s)
 		return []Node{n}
 	},
-	rule: rule{tables: true, rename: ", or make it again on top of main: npx prisma migrate dev"},
+	rule: rule{tables: true, rename: ", or make it again on top of main: `npx prisma migrate dev`"},
 }
 
 var prismaFile = regexp.MustCompile(`(?:^|/)migrations/([0-9]+)_[^/]*/migration\.sql$`)

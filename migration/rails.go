@@ -32,7 +32,7 @@ var rails = tool{
 	},
 	rule: rule{
 		twice: "Rails refuses to run with two of one version", tables: true,
-		rename: ", then bin/rails db:migrate so that db/schema.rb follows",
+		rename: ", then `bin/rails db:migrate` so that db/schema.rb follows",
 	},
 }
 

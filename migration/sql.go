@@ -44,6 +44,7 @@ func statements(src string) []statement {
 }
 
 type sqlLexer struct {
+	hidden    bool // within a comment that MySQL runs
 	src       string
 	pos, line int
 	delimiter string
@@ -106,6 +107,16 @@ func (s *sqlLexer) next() {
 		s.advance(1)
 	case strings.HasPrefix(rest, "--"), c == '#' && lineStart:
 		s.advance(upTo(rest, "\n"))
+	case strings.HasPrefix(rest, "/*!"), strings.HasPrefix(rest, "/*M!"): // MySQL and MariaDB run what is in it
+		n := strings.IndexByte(rest, '!') + 1
+		for n < len(rest) && isDigit(rest[n]) {
+			n++
+		}
+		s.hidden = true
+		s.advance(n)
+	case s.hidden && strings.HasPrefix(rest, "*/"):
+		s.hidden = false
+		s.advance(2)
 	case strings.HasPrefix(rest, "/*"):
 		s.comment()
 	case c == '\\' && len(s.now) == 0, lineStart && len(rest) > 10 && strings.EqualFold(rest[:10], "DELIMITER "):
@@ -167,6 +178,12 @@ func (s *sqlLexer) comment() {
 	s.advance(len(s.src) - s.pos)
 }
 
+// Words that stand for what the text of a statement leaves open.
+const (
+	unclosed  = "unclosed"
+	backslash = "backslash"
+)
+
 // meta takes a line that is for the client: \i, \copy, DELIMITER.
 func (s *sqlLexer) meta(line string) {
 	line = strings.TrimSpace(line)
@@ -181,9 +198,11 @@ func (s *sqlLexer) meta(line string) {
 
 func (s *sqlLexer) quoted(quote byte, kind wordKind, escapes bool) {
 	line, i := s.line, s.pos+1
+	open := false // MySQL and PostgreSQL do not agree where it ends
 	var b strings.Builder
 	for i < len(s.src) {
 		c := s.src[i]
+		open = open || c == quote && !escapes && i > s.pos+1 && s.src[i-1] == '\\'
 		switch {
 		case escapes && c == '\\' && i+1 < len(s.src):
 			b.WriteByte(s.src[i+1])
@@ -195,13 +214,16 @@ func (s *sqlLexer) quoted(quote byte, kind wordKind, escapes bool) {
 			continue
 		case c == quote:
 			s.add(kind, b.String(), line)
+			if open && kind == wordString {
+				s.add(wordOp, backslash, line)
+			}
 			s.advance(i + 1 - s.pos)
 			return
 		}
 		b.WriteByte(c)
 		i++
 	}
-	s.add(wordOp, "unclosed", line)
+	s.add(wordOp, unclosed, line)
 	s.advance(len(s.src) - s.pos)
 }
 
@@ -220,7 +242,7 @@ func (s *sqlLexer) dollar(rest string) bool {
 	body := rest[len(tag):]
 	n := strings.Index(body, tag)
 	if n < 0 {
-		s.add(wordOp, "unclosed", s.line)
+		s.add(wordOp, unclosed, s.line)
 		s.advance(len(rest))
 		return true
 	}

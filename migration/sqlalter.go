@@ -34,7 +34,20 @@ func (s *script) alterTable(t string, action statement, at int) {
 		if !action.has("CONCURRENTLY") {
 			s.say(at, bosman.Locking, t, "changes the partitions of %s while others wait", t)
 		}
+	case c.take("ENABLE", "ROW", "LEVEL", "SECURITY"), c.take("FORCE", "ROW", "LEVEL", "SECURITY"):
+		s.say(at, bosman.Breaking, t, "hides rows of %s from whom no policy names: the old code may see none", t)
+	case c.take("ENGINE"), c.take("CONVERT"), c.take("ROW_FORMAT"), c.take("FORCE"):
+		s.say(at, bosman.Locking, t, "writes %s anew: %s", t, rewrites)
+	case slices.ContainsFunc(quietActions, func(k string) bool { return c.peek().is(k) }):
+	default:
+		s.doubt("what is done to %s cannot be read (line %d)", t, at)
 	}
+}
+
+// quietActions begin what ALTER TABLE does without harm to rows or old code.
+var quietActions = []string{
+	"OWNER", "SET", "RESET", "VALIDATE", "ENABLE", "DISABLE", "CLUSTER", "REPLICA", "INHERIT", "NO", "OF", "NOT", "RENAME", "DEPENDS", "MERGE", "SPLIT",
+	"AUTO_INCREMENT", "COMMENT", "DEFAULT", "CHARACTER", "CHARSET", "COLLATE", "ALGORITHM", "LOCK", "ORDER", "WITH", "WITHOUT", "ATTACH", "DETACH", "ANALYZE", "CHECK", "OPTIMIZE", "STATS_PERSISTENT", "KEY_BLOCK_SIZE",
 }
 
 // words that may follow ADD and are no columns.

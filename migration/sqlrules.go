@@ -128,8 +128,11 @@ func (s *script) statement(st statement, n, line int) {
 	c := &cursor{words: st}
 	at := line + st[0].line
 	for _, w := range st {
-		if w.kind == wordOp && w.text == "unclosed" {
+		switch {
+		case w.kind == wordOp && w.text == unclosed:
 			s.doubt("a quote is never closed (line %d)", line+w.line)
+		case w.kind == wordOp && w.text == backslash:
+			s.doubt("a string ends in a backslash, which MySQL reads otherwise (line %d)", line+w.line)
 		}
 	}
 	switch {
@@ -178,6 +181,10 @@ func (s *script) statement(st statement, n, line int) {
 		s.say(at, bosman.Locking, "", "REINDEX stops writes: REINDEX … CONCURRENTLY does not (PostgreSQL)")
 	case c.take("REFRESH", "MATERIALIZED", "VIEW") && !c.take("CONCURRENTLY"):
 		s.say(at, bosman.Locking, "", "refreshes %s while its readers wait", c.name())
+	case c.take("REVOKE"):
+		s.say(at, bosman.Breaking, "", "takes rights away: the old code may need them")
+	case (st[0].is("WITH") || st[0].is("EXPLAIN") || st[0].is("PREPARE")) && (st.has("DELETE") || st.has("UPDATE") || st.has("INSERT") || st.has("MERGE")):
+		s.doubt("%s holds a statement that writes (line %d)", strings.ToUpper(st[0].text), at)
 	case st[0].is("DO"), st[0].is("EXECUTE"), st[0].is("EXEC"), st[0].is("CALL"), st[0].is("IF"), st[0].is("BEGIN") && len(st) > 3 && !st.has("TRANSACTION"), st[0].is("SELECT") && !harmless(st):
 		s.doubt("%s runs code (line %d)", strings.ToUpper(st[0].text), at)
 	case st[0].kind != wordName:
@@ -292,7 +299,11 @@ func (s *script) drop(c *cursor, st statement, n, at int) {
 			s.say(at, bosman.Locking, "", "drops the index %s while reads and writes wait: DROP INDEX CONCURRENTLY does not (PostgreSQL)", name)
 		}
 	case "":
-		if !st.has("POLICY") && !st.has("RULE") && !st.has("ROLE") && !st.has("USER") && !st.has("OWNED") {
+		if st.has("OWNED") {
+			s.say(at, bosman.Destructive, "", "drops all that a role owns")
+			return
+		}
+		if !st.has("POLICY") && !st.has("RULE") && !st.has("ROLE") && !st.has("USER") {
 			s.doubt("what is dropped cannot be read (line %d)", at)
 		}
 	}
@@ -318,6 +329,11 @@ func (s *script) alterWhat(c *cursor, st statement, at int) {
 		name := c.name()
 		if st.has("RENAME") || st.has("DROP", "ATTRIBUTE") || st.has("ALTER", "ATTRIBUTE") {
 			s.say(at, bosman.Breaking, "", "changes the type %s: the old code uses what it was", name)
+		}
+	case c.take("DOMAIN"):
+		name := c.name()
+		if st.has("ADD") || st.has("SET", "NOT", "NULL") || st.has("RENAME") {
+			s.say(at, bosman.Breaking, "", "tightens the type %s: what the old code writes may fail, and all its rows are read while others wait", name)
 		}
 	case c.take("VIEW"), c.take("MATERIALIZED", "VIEW"), c.take("SEQUENCE"), c.take("FUNCTION"), c.take("SCHEMA"):
 		if st.has("RENAME", "TO") || st.has("SET", "SCHEMA") {

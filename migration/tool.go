@@ -3,6 +3,7 @@ package migration
 import (
 	"math"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,10 @@ type rule struct {
 	// older says what becomes of a version that is less than main's newest;
 	// "" if it is run all the same.
 	older string
+	// gone says what becomes of a migration that main has and that is taken
+	// away; "" if nobody minds. goneLast: only where it is main's newest.
+	gone     string
+	goneLast bool
 	// edited says what becomes of a migration that main has and that is
 	// changed; "" if nobody notices and databases differ.
 	edited string
@@ -69,25 +74,65 @@ func toolOf(name string) *tool {
 // readFile gives the migrations of one file. Only the tools named in only are
 // asked; nil: all.
 func readFile(only []*tool, name, text string, readable bool) []Node {
-	if readable && (strings.ContainsRune(text, 0) || !utf8.ValidString(text)) {
+	text = strings.TrimPrefix(text, "\ufeff")
+	var doubts []string
+	switch {
+	case !readable:
+		doubts = append(doubts, "the file is not a text that can be read")
+	case strings.ContainsRune(text, 0) || !utf8.ValidString(text):
+		doubts = append(doubts, "the file is not a text that can be read: it is not UTF-8 from line "+strconv.Itoa(foul(text)))
+		text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	case isLink(name, text):
+		doubts = append(doubts, "it is a symbolic link")
 		readable = false
+	default:
+		if at := conflictMark.FindStringIndex(text); at != nil {
+			doubts = append(doubts, "it holds the marks of a merge that was not solved (line "+strconv.Itoa(1+strings.Count(text[:at[0]], "\n"))+")")
+		}
 	}
 	for _, t := range only {
 		if !t.claims(name) {
 			continue
 		}
+		var nodes []Node
 		if readable {
-			if nodes := t.read(name, text); len(nodes) > 0 {
-				return finish(t, name, nodes)
-			}
-			continue
+			nodes = t.read(name, text)
 		}
-		if n, ok := t.byPath(name); ok {
-			n.Unknown = append(n.Unknown, "the file is not a text that can be read")
-			return finish(t, name, []Node{n})
+		if n, ok := t.byPath(name); ok && len(nodes) == 0 && len(doubts) > 0 {
+			nodes = []Node{n}
+		}
+		for i := range nodes {
+			nodes[i].Unknown = append(nodes[i].Unknown, doubts...)
+		}
+		if len(nodes) > 0 {
+			return finish(t, name, nodes)
 		}
 	}
 	return nil
+}
+
+// conflictMark is what git leaves where it could not merge.
+var conflictMark = regexp.MustCompile(`(?m)^(?:<{7} |>{7} )`)
+
+// foul gives the line of the first byte that is no text.
+func foul(text string) int {
+	for i, r := range text {
+		if r == 0 {
+			return 1 + strings.Count(text[:i], "\n")
+		}
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
+				return 1 + strings.Count(text[:i], "\n")
+			}
+		}
+	}
+	return 1
+}
+
+// isLink says whether a file holds nothing but a path to another of its kind:
+// what git gives of a symbolic link.
+func isLink(name, text string) bool {
+	return text != "" && len(text) < 4096 && !strings.ContainsAny(text, " \t\r\n;(") && path.Ext(name) != "" && path.Ext(text) == path.Ext(name)
 }
 
 func finish(t *tool, name string, nodes []Node) []Node {

@@ -81,19 +81,19 @@ func (m *migrations) Compare(ctx context.Context, app bosman.App, open []bosman.
 	if err != nil {
 		return nil, err
 	}
-	deltas := map[int]migration.Delta{}
-	for _, c := range open {
-		if c.Trust != bosman.TrustTeam {
-			continue
-		}
+	deltas, out := map[int]migration.Delta{}, map[int]helm.Hazards{}
+	for _, c := range open { // also those of strangers: nothing of theirs is run
 		d, err := scanner.Delta(ctx, repo, head, c.Head)
-		if err != nil {
+		switch {
+		case bosman.KindOf(err) == bosman.KindNotFound: // the others are compared all the same
+			out[c.Number] = helm.Hazards{Hazards: []string{"its migrations cannot be compared with main's: " + m.incomparable(ctx, repo, head, c)}}
+			continue
+		case err != nil:
 			return nil, err
 		}
 		d.Called = c.Called()
 		deltas[c.Number] = d
 	}
-	out := map[int]helm.Hazards{}
 	collisions := migration.Collisions(main, deltas)
 	for n, d := range deltas {
 		var h helm.Hazards
@@ -115,6 +115,17 @@ func (m *migrations) Compare(ctx context.Context, app bosman.App, open []bosman.
 		}
 	}
 	return out, nil
+}
+
+// incomparable says why a change has nothing in common with main.
+func (m *migrations) incomparable(ctx context.Context, repo *source.Repo, main string, c bosman.Change) string {
+	if _, err := repo.Resolve(ctx, c.Head); err != nil {
+		return "its commit " + bosman.Short(c.Head) + " is not here"
+	}
+	if _, err := repo.MergeResult(ctx, main, c.Head, ""); err != nil {
+		return bosman.AsError(err).Message
+	}
+	return "git cannot tell what it changed"
 }
 
 // Between gives what going from one release to another does to the schema.

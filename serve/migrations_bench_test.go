@@ -26,7 +26,7 @@ import (
 // whole tree is listed and every migration in it read and parsed.
 func BenchmarkMigrationCheck(b *testing.B) {
 	ctx := b.Context()
-	repos, app, open := fiftyChanges(b)
+	repos, app, open := manyChanges(b, 10, 1000, 4000, 50)
 	repo, err := repos.Open(app.Name)
 	if err != nil {
 		b.Fatal(err)
@@ -88,7 +88,7 @@ func BenchmarkMigrationCheck(b *testing.B) {
 	})
 }
 
-func git(b *testing.B, in string, args ...string) string {
+func git(b testing.TB, in string, args ...string) string {
 	b.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = in
@@ -100,9 +100,9 @@ func git(b *testing.B, in string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// fiftyChanges makes a repository with a thousand migrations in ten apps, four
-// thousand other files and fifty branches with a migration each.
-func fiftyChanges(b *testing.B) (*source.Repos, bosman.App, []bosman.Change) {
+// manyChanges makes a repository with so many migrations and other files in
+// so many apps, and branches with a migration each.
+func manyChanges(b testing.TB, apps, migrations, files, changes int) (*source.Repos, bosman.App, []bosman.Change) {
 	dir := b.TempDir()
 	repos, err := source.New(b.Context(), filepath.Join(dir, "git"))
 	if err != nil {
@@ -130,21 +130,21 @@ func fiftyChanges(b *testing.B) (*source.Repos, bosman.App, []bosman.Change) {
 		}
 		return fmt.Sprintf("from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n\n    dependencies = [%s]\n\n    operations = [\n        migrations.AddField(\n            model_name='thing', name='f%d', field=models.CharField(max_length=100, null=True),\n        ),\n    ]\n", deps, n)
 	}
-	for app := range 10 {
-		for n := range 100 {
+	for app := range apps {
+		for n := range migrations / apps {
 			write(fmt.Sprintf("a%d/migrations/%04d_m.py", app, n), text(app, n))
 		}
 	}
-	for n := range 4000 {
+	for n := range files {
 		write(fmt.Sprintf("lib/%d/m%d.py", n%50, n), fmt.Sprintf("def f%d():\n    return %d\n", n, n))
 	}
 	git(b, work, "add", "-A")
 	git(b, work, "commit", "-qm", "main")
 	var open []bosman.Change
-	for c := 1; c <= 50; c++ {
+	for c := 1; c <= changes; c++ {
 		branch := fmt.Sprint("c", c)
 		git(b, work, "checkout", "-q", "-b", branch, "main")
-		write(fmt.Sprintf("a%d/migrations/0100_c%d.py", c%10, c), text(c%10, 100))
+		write(fmt.Sprintf("a%d/migrations/%04d_c%d.py", c%apps, migrations/apps, c), text(c%apps, migrations/apps))
 		git(b, work, "add", "-A")
 		git(b, work, "commit", "-qm", branch)
 		open = append(open, bosman.Change{App: "big", Number: c, Branch: branch, Head: git(b, work, "rev-parse", "HEAD"), Trust: bosman.TrustTeam})

@@ -18,7 +18,7 @@ func TestAdoptedDatabasesSayWhatIsLost(t *testing.T) {
 	for path, wants := range map[string][]string{
 		"/rms/instances/live":        {"This database is not Bosman's", "rms_production on db.example.org:5432", "Put a backup in its place: Bosman does not replace a database", "Keep a copy for a quick way back:"},
 		"/rms/data":                  {"The database of live is not Bosman's", "Back up its roles: a backup holds no roles"},
-		"/rms/instances/live/revert": {"the code goes back alone", "No restore: Bosman does not replace", "No keep: ", "Put the data of k31 back by hand", "pg_restore -h db.example.org"},
+		"/rms/instances/live/revert": {"the code goes back alone", "Put a backup in its place:", "Bosman does not replace", "Keep a copy for a quick way back:", "Put the data of k31 back by hand", "pg_restore -h db.example.org"},
 	} {
 		page := v.page(path)
 		for _, complaint := range sound(page) {

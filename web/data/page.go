@@ -4,9 +4,12 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -40,6 +43,16 @@ type View struct {
 type BackupView struct {
 	Contents bosman.BackupContents
 	May      May
+}
+
+// tables are the backup's, those with most rows first.
+func (v BackupView) tables() []bosman.TableRows {
+	out := make([]bosman.TableRows, 0, len(v.Contents.Rows))
+	for _, name := range slices.Sorted(maps.Keys(v.Contents.Rows)) {
+		out = append(out, bosman.TableRows{Table: name, Rows: v.Contents.Rows[name]})
+	}
+	slices.SortStableFunc(out, func(a, b bosman.TableRows) int { return cmp.Compare(b.Rows, a.Rows) })
+	return out
 }
 
 // Reader gives what the pages show.

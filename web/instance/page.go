@@ -108,6 +108,26 @@ func (b Back) restores() bool {
 
 func (b Back) mayRestore() bool { return b.Plan.Backup != 0 && b.May.Restore && !b.Plan.Adopted }
 
+// stuck says that this reader has no way back: the code alone must not go, and
+// the data may not be taken by them, or is not there.
+func (b Back) stuck() bool { return b.Plan.Refused != "" && !b.May.Administer && !b.mayRestore() }
+
+// closed says why the data of the backup is not offered though it may be
+// wanted; "" when it is, or nobody will want it.
+func (b Back) closed(ctx context.Context) string {
+	switch {
+	case b.mayRestore() || b.Plan.Adopted || b.Plan.Policy == bosman.RevertCode:
+		return ""
+	case b.Plan.Backup == 0 && b.stuck():
+		return texts.T(ctx, "There is no backup to take the data of. An administrator may let the code go back alone all the same; else deploy a release that is mended.")
+	case b.Plan.Backup == 0:
+		return texts.T(ctx, "There is no backup to take the data of.")
+	case !b.May.Restore:
+		return texts.T(ctx, "To take the data of %s needs the right to restore.", ui.Backup(b.Plan.Backup))
+	}
+	return ""
+}
+
 // loses says whether a restore takes away what somebody wrote, or may.
 func (b Back) loses() bool { return !b.Plan.Written.None() }
 

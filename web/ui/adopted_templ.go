@@ -84,7 +84,7 @@ func Adopted(a bosman.AdoptedDatabase) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var4 string
-				templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(can(ctx, x.Name))
+				templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(Can(ctx, x.Name))
 				if templ_7745c5c3_Err != nil {
 					return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/adopted.templ`, Line: 21, Col: 29}
 				}
@@ -119,8 +119,8 @@ func Adopted(a bosman.AdoptedDatabase) templ.Component {
 	})
 }
 
-// can says what an ability is, as something to do.
-func can(ctx context.Context, ability string) string {
+// Can says what an ability is, as something to do.
+func Can(ctx context.Context, ability string) string {
 	switch ability {
 	case bosman.CanBackup:
 		return texts.T(ctx, "Back it up:")

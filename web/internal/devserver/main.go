@@ -33,6 +33,8 @@ func main() {
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8099", "where to listen")
 	empty := flag.Bool("empty", false, "an installation without apps")
+	extreme := flag.Bool("extreme", false, "all that is listed is long and much")
+	adopted := flag.Bool("adopted", false, "live's database is one that Bosman did not make")
 	as := flag.String("as", "", "be logged in as this person")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -48,6 +50,12 @@ func run() error {
 	}()
 	s := story.New(time.Now())
 	s.WaitFor = "the deploy window (Mon-Fri 09:00-15:00) opens Tue 24 Nov 09:00 CET"
+	if *adopted {
+		s.Adopt()
+	}
+	if *extreme {
+		s.Extreme()
+	}
 	if *empty {
 		s.AppList, s.Jobs, s.Lines = nil, nil, nil
 	}

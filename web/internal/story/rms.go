@@ -274,7 +274,7 @@ func (s *Story) changes(ago before) {
 	add(22, "phone-prefix", "Phone numbers keep the prefix of their country", "Jan Wilk", 22*minute, road([6]bosman.StationState{f, w, w, w, w, w}, [6]string{"2 failed"}, none, ago(21*minute)))
 	c = add(23, "note-colour", "Colours for notes", "Maria Lis", 5*hour, road([6]bosman.StationState{g, w, w, f, w, w}, [6]string{"214 passed", "", "", "migration collides with c24"}, none, ago(5*hour)))
 	c.Migrations = []string{"notes.0003_colour", "candidates.0008_birth_date"}
-	c.Collisions = []bosman.Collision{{With: 24, Blocks: true, Text: "c23 (0003_colour) and c24 (0003_author) both follow notes.0002", Fix: "whoever merges second merges main and runs: python3 manage.py makemigrations --merge notes"}}
+	c.Collisions = []bosman.Collision{{With: 24, Blocks: true, Text: "c23 (0003_colour) and c24 (0003_author) both follow notes.0002", Fix: "after the first of them is merged, merge main into the other and run `python3 manage.py makemigrations --merge notes`, or renumber its migration"}}
 	c.Hazards = []string{c.Collisions[0].String(), "candidates.0008_birth_date: it drops the column birth_date, which the release before still reads"}
 	c.Blocked = c.Collisions[0].Text
 	c = add(24, "note-author", "Notes show who wrote them", "Jan Wilk", 5*hour, road([6]bosman.StationState{g, g, f, w, w, w}, [6]string{"214 passed", "maria", "The name is missing on old notes."}, [6]string{"", "", "maria"}, ago(4*hour)))

@@ -1,0 +1,163 @@
+package migration
+
+import (
+	"maps"
+	"slices"
+)
+
+// Some things no file tells alone: the label of a Django app whose settings
+// give it another one than its folder's name, and that several folders of
+// Alembic's (version_locations) hold one history.
+
+// settled gives lists in which each migration bears the app and the space it
+// has among all of them. Lists in which nothing differs are given as they are.
+func settled(lists ...Nodes) []Nodes {
+	homes := map[string]home{}
+	labels(lists, homes)
+	locations(lists, homes)
+	out := slices.Clone(lists)
+	if len(homes) == 0 {
+		return out
+	}
+	for i, list := range lists {
+		out[i] = slices.Clone(list)
+		for j := range out[i] {
+			n := &out[i][j]
+			to, ok := homes[n.Space]
+			if !ok || n.Tool != to.tool {
+				continue
+			}
+			if n.Tool == alembic.name { // Django's name the label themselves
+				n.Parents = slices.Clone(n.Parents)
+				for k := range n.Parents {
+					n.Parents[k].App = to.app
+				}
+			}
+			n.App, n.Space = to.app, to.space
+		}
+	}
+	return out
+}
+
+// home is where the migrations of a space belong.
+type home struct{ tool, app, space string }
+
+// stock: labels of apps that come with Django; a folder never bears one by
+// what its migrations depend on.
+var stock = []string{"admin", "auth", "contenttypes", "flatpages", "gis", "postgres", "redirects", "sessions", "sites"}
+
+// labels finds Django apps whose migrations call one another by another label
+// than their folder's: AppConfig.label, MIGRATION_MODULES.
+func labels(lists []Nodes, homes map[string]home) {
+	type folder struct {
+		app   string
+		names map[string]bool
+		nodes []*Node
+	}
+	folders, taken := map[string]*folder{}, map[string]bool{}
+	for _, list := range lists {
+		for i := range list {
+			n := &list[i]
+			if n.Tool != django.name {
+				continue
+			}
+			f := folders[n.Space]
+			if f == nil {
+				f = &folder{app: n.App, names: map[string]bool{}}
+				folders[n.Space], taken[n.App] = f, true
+			}
+			f.names[n.Name] = true
+			f.nodes = append(f.nodes, n)
+		}
+	}
+	for space, f := range folders {
+		votes := map[string]map[string]bool{} // label → names of those that follow by it
+		for _, n := range f.nodes {
+			for _, p := range n.Parents {
+				if !f.names[p.Name] || p.Name == n.Name {
+					continue
+				}
+				if votes[p.App] == nil {
+					votes[p.App] = map[string]bool{}
+				}
+				votes[p.App][n.Name] = true
+			}
+		}
+		if len(votes) == 0 || votes[f.app] != nil {
+			continue
+		}
+		best := ""
+		for _, label := range slices.Sorted(maps.Keys(votes)) {
+			if !taken[label] && !slices.Contains(stock, label) && len(votes[label])*2 >= len(f.names) && len(votes[label]) > len(votes[best]) {
+				best = label
+			}
+		}
+		if best != "" {
+			homes[space] = home{django.name, best, space}
+		}
+	}
+}
+
+// locations joins the folders of Alembic's of which one follows what is in
+// another.
+func locations(lists []Nodes, homes map[string]home) {
+	type folder struct {
+		app   string
+		names map[string]bool
+	}
+	folders, holds := map[string]*folder{}, map[string][]string{} // revision → spaces
+	for _, list := range lists {
+		for i := range list {
+			n := &list[i]
+			if n.Tool != alembic.name {
+				continue
+			}
+			f := folders[n.Space]
+			if f == nil {
+				f = &folder{app: n.App, names: map[string]bool{}}
+				folders[n.Space] = f
+			}
+			f.names[n.Name] = true
+			if !slices.Contains(holds[n.Name], n.Space) {
+				holds[n.Name] = append(holds[n.Name], n.Space)
+			}
+		}
+	}
+	if len(folders) < 2 {
+		return
+	}
+	group := map[string]string{}
+	root := func(s string) string {
+		for group[s] != "" {
+			s = group[s]
+		}
+		return s
+	}
+	for _, list := range lists {
+		for i := range list {
+			n := &list[i]
+			if n.Tool != alembic.name {
+				continue
+			}
+			for _, p := range n.Parents {
+				in := holds[p.Name]
+				if folders[n.Space].names[p.Name] || len(in) != 1 {
+					continue
+				}
+				a, b := root(n.Space), root(in[0])
+				if a == b {
+					continue
+				}
+				// The bigger one gives the name.
+				if x, y := len(folders[a].names), len(folders[b].names); x > y || x == y && a < b {
+					a, b = b, a
+				}
+				group[a] = b
+			}
+		}
+	}
+	for s := range group {
+		to := root(s)
+		homes[s] = home{alembic.name, folders[to].app, to}
+	}
+}
