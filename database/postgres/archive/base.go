@@ -21,6 +21,9 @@ import (
 func (k *Keeper) TakeBase(ctx context.Context, fast bool) (Base, error) {
 	b := Base{Secret: k.Cluster.Secret(), Begun: time.Now().UTC()}
 	id, err := k.system(ctx)
+	if err == nil {
+		err = k.twinned()
+	}
 	if err != nil {
 		return b, err
 	}
@@ -146,6 +149,10 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 	if first < 0 {
 		return removed, nil
 	}
+	n, err := k.pruneLost(ctx, v, all, s, now)
+	if removed += n; err != nil {
+		return removed, err
+	}
 	for _, b := range s.Bases[:first] {
 		for _, object := range []string{baseObject, proofObject, filesObject} { // what says that it is there goes first
 			if err := del(b.name + "/" + object); err != nil {
@@ -157,6 +164,13 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 	for _, g := range s.Segments {
 		if g.Name < oldest.Start {
 			if err := del(g.object); err != nil {
+				return removed, err
+			}
+		}
+	}
+	for _, object := range s.damage {
+		if object < oldest.Start {
+			if err := del(root + s.ID + damagePart + object); err != nil {
 				return removed, err
 			}
 		}
