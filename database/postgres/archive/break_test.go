@@ -215,6 +215,7 @@ var jobs = map[string]func(context.Context, *Keeper) error{
 		return err
 	},
 	"prune": func(ctx context.Context, k *Keeper) error {
+		k.Window = 24 * time.Hour
 		_, err := k.Prune(ctx, time.Now().Add(30*24*time.Hour))
 		return err
 	},
