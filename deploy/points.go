@@ -48,9 +48,5 @@ func (j *job) point(ctx context.Context, when bosman.PointWhen) {
 	}
 	if err != nil {
 		j.Log.Warn("the moment has no restore point; it can be reached by its time", "app", j.op.App, "instance", j.op.Instance, "deployment", j.op.Number, "when", when, "error", err)
-		return
-	}
-	if name != "" {
-		j.run.Note(ctx, "%s is the restore point of this moment", name)
 	}
 }
