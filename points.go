@@ -10,6 +10,7 @@ type PointInTime struct {
 	Days     int            `json:"days"`              // how far back moments stay reachable
 	Spans    []TimeSpan     `json:"spans"`             // every moment in them can be reached, oldest first
 	Points   []RestorePoint `json:"points"`            // of the app, oldest first
+	Shipped  time.Time      `json:"shipped"`           // up to here all is in the target; zero while nobody knows
 	Base     time.Time      `json:"base"`              // of the newest base backup that was recovered from; zero for none
 	Bytes    int64          `json:"bytes"`             // in the target
 	Waiting  int            `json:"waiting"`           // finished segments that are not stored yet
@@ -23,11 +24,24 @@ type TimeSpan struct {
 	To   time.Time `json:"to"`
 }
 
-// RestorePoint is a moment with a name: "rms-d37", when that deployment to live
-// had ended.
+// PointWhen says on which side of an operation a restore point is.
+type PointWhen string
+
+// The sides, and what nobody named.
+const (
+	PointBefore PointWhen = "before" // its first change of the data: the migrations, or other data in the place
+	PointAfter  PointWhen = "after"  // it switched live, and nothing else was done
+	PointLast   PointWhen = "last"   // the end of the log of a server that was lost
+)
+
+// RestorePoint is a moment with a name: "rms-d37-before" and "rms-d37", on both
+// sides of that deployment to live.
 type RestorePoint struct {
 	Name      string    `json:"name"`
 	At        time.Time `json:"at"`
+	When      PointWhen `json:"when"`
+	Operation int       `json:"operation,omitempty"` // 0: none
+	What      string    `json:"what"`                // in words: "right before d37 migrated live to r136"
 	Reachable bool      `json:"reachable"`
 }
 

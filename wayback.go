@@ -41,6 +41,8 @@ type WayBack struct {
 	KeptBytes   int64     `json:"kept_bytes"`
 	KeptNote    string    `json:"kept_note,omitempty"` // why there is no kept copy
 	RestoredAt  time.Time `json:"restored_at"`         // when the data before it was put back: its migrations are gone
+	Point       string    `json:"point,omitempty"`     // restore point right before its migrations; "" for none. Of a revert: before it
+	PointAt     time.Time `json:"point_at,omitzero"`
 
 	// Of a revert.
 	Policy    RevertPolicy `json:"policy,omitempty"`
@@ -191,4 +193,5 @@ type RevertPlan struct {
 	Adopted   bool          `json:"adopted,omitempty"` // the database is not Bosman's: the data does not go back by itself
 	Lost      []string      `json:"lost,omitempty"`    // what Bosman cannot do with it, each with why
 	ByHand    string        `json:"by_hand,omitempty"` // how a person puts the backup in its place, a line for each step
+	Point     *RestorePoint `json:"point,omitempty"`   // right before the migrations, where it can be reached
 }

@@ -12,8 +12,10 @@ type backupPointsCmd struct{ inApp }
 // Help gives examples.
 func (backupPointsCmd) Help() string {
 	return `Every moment in the spans that are shown can be recovered at, and each restore
-point; one is named after each deployment to live. bosman serve --point-in-time
-switches it on, for PostgreSQL databases of staging and live.
+point. Each deployment to live has two: APP-d37-before, right before its
+migrations, and APP-d37, at its switch. After a fire last-TIME is the end of the
+lost server's log. bosman serve --point-in-time switches it on, for PostgreSQL
+databases of staging and live.
 
 Examples:
   bosman backup points
@@ -54,7 +56,11 @@ func (e *env) points(p bosman.PointInTime) error {
 			return err
 		}
 	default:
-		if err := e.say("the last %d days stay; %s in the target, base backup proven %s", p.Days, size(p.Bytes), e.ago(p.Base)); err != nil {
+		stored := ""
+		if !p.Shipped.IsZero() {
+			stored = ", stored up to " + e.ago(p.Shipped)
+		}
+		if err := e.say("the last %d days stay; %s in the target%s, base backup proven %s", p.Days, size(p.Bytes), stored, e.ago(p.Base)); err != nil {
 			return err
 		}
 	}
@@ -74,9 +80,9 @@ func (e *env) points(p bosman.PointInTime) error {
 		if !t.Reachable {
 			state = "no"
 		}
-		rows = append(rows, []string{t.Name, t.At.Local().Format(exact), e.ago(t.At), state})
+		rows = append(rows, []string{t.Name, t.At.Local().Format(exact), e.ago(t.At), t.What, state})
 	}
-	return e.table([]string{"POINT", "MOMENT", "WHEN", "REACHABLE"}, rows, "there is no restore point yet")
+	return e.table([]string{"POINT", "MOMENT", "WHEN", "WHAT", "REACHABLE"}, rows, "there is no restore point yet")
 }
 
 // recovered says in a sentence how a recovery went.
@@ -110,7 +116,7 @@ kept" does it. Uploaded files stay those of now.
 Examples:
   bosman backup recover-to live --at "2026-11-23 10:12:30" --wait
   bosman backup recover-to live --at 10:12:30 --plan
-  bosman backup recover-to live --point rms-d37 --wait`
+  bosman backup recover-to live --point rms-d37-before --wait`
 }
 
 // Run recovers.

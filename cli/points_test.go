@@ -35,7 +35,7 @@ func TestPointsAsPeopleReadThem(t *testing.T) {
 	from := noon.Add(-24 * time.Hour)
 	p := bosman.PointInTime{
 		On: true, Days: 7, Spans: []bosman.TimeSpan{{From: from, To: noon}}, Base: noon.Add(-2 * time.Hour), Bytes: 120_000_000,
-		Points:   []bosman.RestorePoint{{Name: "rms-d37", At: noon.Add(-time.Hour), Reachable: true}},
+		Points: []bosman.RestorePoint{{Name: "rms-d37", At: noon.Add(-time.Hour), What: "d37 had just switched live to r136", Reachable: true}}, Shipped: noon.Add(-2 * time.Minute),
 		Recovery: &bosman.PointRecovery{App: "rms", Instance: "live", Moment: bosman.Moment{At: noon.Add(-time.Hour)}, State: bosman.RecoveryDone, Kept: "20261123t090000000", BegunAt: noon, EndedAt: noon.Add(9 * time.Second)},
 	}
 	if err := e.points(p); err != nil {
@@ -43,8 +43,8 @@ func TestPointsAsPeopleReadThem(t *testing.T) {
 	}
 	for _, want := range []string{
 		"every moment from " + from.Local().Format(exact) + " to " + noon.Local().Format(exact),
-		"the last 7 days stay; 120.0 MB in the target, base backup proven 2 h ago",
-		"was recovered in 9.0 s: bosman kept restore live 20261123t090000000", "rms-d37", "yes",
+		"the last 7 days stay; 120.0 MB in the target, stored up to 2 min ago, base backup proven 2 h ago",
+		"was recovered in 9.0 s: bosman kept restore live 20261123t090000000", "rms-d37", "d37 had just switched live to r136", "yes",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out)

@@ -99,6 +99,10 @@ func (e *env) explain(p bosman.RevertPlan) string {
 	default:
 		say("With --database restore %s is restored%s.", backupRef(p.Backup), because(p.KeptNote))
 	}
+	if q := p.Point; q != nil && p.Schema != "" {
+		say("%s is the database right before the migrations (%s), with what was written after the backup: bosman backup recover-to %s --point %s puts it beside; bosman kept restore, after the revert, in its place.",
+			q.Name, q.At.Local().Format(exact), p.Instance, q.Name)
+	}
 	return strings.Join(lines, "\n")
 }
 

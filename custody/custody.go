@@ -91,6 +91,7 @@ type Config struct {
 type Keeper struct {
 	Config
 	mu   sync.Mutex // one backup at a time
+	name sync.Mutex // one at a time names this installation
 	wake chan struct{}
 }
 
@@ -261,6 +262,8 @@ func (k *Keeper) backup(ctx context.Context, was Status) (s Status, err error) {
 // that belongs to another is refused: each would remove what the other needs.
 // So is one that was used and is empty now: perhaps its disk is not mounted.
 func (k *Keeper) site(ctx context.Context, v *vault.Store, used bool) (string, error) {
+	k.name.Lock()
+	defer k.name.Unlock()
 	file := filepath.Join(k.Data, SiteFile)
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -278,6 +281,18 @@ func (k *Keeper) site(ctx context.Context, v *vault.Store, used bool) (string, e
 		}
 	}
 	return site, checkSite(ctx, v, site)
+}
+
+// Claim says whether the target is this installation's, before something else
+// is kept there than its state. KindConflict if it is another's, KindUnavailable
+// if it was used and is empty now.
+func (k *Keeper) Claim(ctx context.Context, v *vault.Store) error {
+	was, err := ReadStatus(k.Data)
+	if err != nil {
+		was = Status{} // a backup of the state writes it anew
+	}
+	_, err = k.site(ctx, v, was.Name != "" && was.Target == k.Home)
+	return err
 }
 
 // SiteFile holds the name of this installation, in DATA.

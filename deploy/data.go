@@ -106,6 +106,7 @@ func (j *job) migrate(ctx context.Context) error {
 	}
 	seed := policy.Seed != "" && j.op.From == 0 && j.op.Plan == bosman.PlanDeploy
 	if m.Release == "" && !seed {
+		j.point(ctx, bosman.PointBefore)
 		j.run.Note(ctx, "there is no release command")
 		return nil
 	}
@@ -128,6 +129,7 @@ func (j *job) migrate(ctx context.Context) error {
 		if err := j.quiet(ctx); err != nil {
 			return err
 		}
+		j.point(ctx, bosman.PointBefore)
 		if err := j.mark(ctx, MomentMigrate); err != nil {
 			return err
 		}
@@ -373,6 +375,7 @@ func (j *job) discard(ctx context.Context) error {
 
 // swap puts the prepared data in place; what was there is kept.
 func (j *job) swap(ctx context.Context) error {
+	j.point(ctx, bosman.PointBefore)
 	var p Prepared
 	if ok, err := j.run.Get(ctx, keyPrepared, &p); err != nil || !ok {
 		return err

@@ -28,8 +28,8 @@ type Records interface {
 	ReleaseRows
 }
 
-// Config is what a Service needs. All parts are required but Log, Now and the
-// durations.
+// Config is what a Service needs. All parts are required but Points, Log, Now
+// and the durations.
 type Config struct {
 	Engine    *steps.Engine
 	Records   Records
@@ -40,6 +40,7 @@ type Config struct {
 	Copies    Copies
 	Source    Source
 	Watcher   Watcher
+	Points    Points // may be nil
 	Log       *slog.Logger
 	Now       func() time.Time
 	Poll      time.Duration // between two looks at what an operation waits for; 10 s

@@ -146,6 +146,7 @@ func (j *job) switchOver(ctx context.Context) error {
 			return perr
 		}
 	}
+	j.point(ctx, bosman.PointAfter)
 	j.passOn(ctx)
 	return j.switched(ctx, l)
 }

@@ -2,6 +2,8 @@ package helm
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -21,6 +23,9 @@ type Timeline interface {
 	Recover(ctx context.Context, i bosman.Instance, m bosman.Moment, by string) (bosman.PointRecovery, error)
 	// Trouble says why moments cannot be relied on; "" when all is well.
 	Trouble() string
+	// Seen is PointInTime as it was known at most about a minute ago, of all
+	// apps; it asks nobody.
+	Seen() bosman.PointInTime
 }
 
 // onTimeline says whether the database of an instance is on the server whose
@@ -36,6 +41,37 @@ func (h *Helm) addTimeline(i bosman.Instance, b *bosman.BackupHealth) {
 	if h.Timeline != nil && onTimeline(i) {
 		b.Log = h.Timeline.Trouble()
 	}
+}
+
+// pointBefore is the restore point before a deployment of an instance, if it can
+// be reached.
+func (h *Helm) pointBefore(i bosman.Instance, d bosman.Operation) *bosman.RestorePoint {
+	if h.Timeline == nil || !onTimeline(i) || d.WayBack == nil || d.WayBack.Point == "" {
+		return nil
+	}
+	for _, p := range h.Timeline.Seen().Points {
+		if p.Name == d.WayBack.Point && p.Reachable {
+			return &p
+		}
+	}
+	return nil
+}
+
+// Moments says what is known of the moments that an app's databases can be
+// recovered at without asking the target: nil where none are kept.
+func (h *Helm) Moments(ctx context.Context, a bosman.Actor, app string) (*bosman.PointInTime, error) {
+	if err := h.may(ctx, a, bosman.MaySee, app, ""); err != nil || h.Timeline == nil {
+		return nil, err
+	}
+	all, err := h.Store.Instances(ctx, app)
+	if err != nil || !slices.ContainsFunc(all, onTimeline) {
+		return nil, err
+	}
+	p := h.Timeline.Seen()
+	p.Points = slices.DeleteFunc(p.Points, func(r bosman.RestorePoint) bool {
+		return r.When != bosman.PointLast && !strings.HasPrefix(r.Name, app+"-d")
+	})
+	return &p, nil
 }
 
 // PointInTime says which moments the databases of an app can be recovered at.

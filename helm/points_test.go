@@ -30,6 +30,8 @@ func (l *lane) Recover(_ context.Context, i bosman.Instance, m bosman.Moment, by
 
 func (l *lane) Trouble() string { return l.trouble }
 
+func (l *lane) Seen() bosman.PointInTime { return bosman.PointInTime{On: true} }
+
 func TestWhoRecoversWhat(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	l := &lane{}

@@ -233,6 +233,7 @@ func (h *Helm) PlanRevert(ctx context.Context, a bosman.Actor, app, instance str
 		p.Written = bosman.Written{} // its server is not ours and may be gone; the code goes back all the same
 	}
 	p.Policy, p.Why = bosman.RevertPolicyOf(d.WayBack, p.Written)
+	p.Point = h.pointBefore(i, d)
 	if d.WayBack != nil {
 		p.Schema, p.Proof, p.ProofNote, p.KeptNote = d.WayBack.Schema, d.WayBack.Proof, d.WayBack.ProofNote, d.WayBack.KeptNote
 		p.Kept, p.KeptBytes = d.WayBack.Kept != "", d.WayBack.KeptBytes

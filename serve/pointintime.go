@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +53,8 @@ const (
 	tryBaseAgain = 10 * time.Minute
 	noteEvery    = time.Minute // it lists what is in the target
 	storedSoon   = 45 * time.Second
-	recoverTries = 3 // a recovery that Bosman did not survive so often is given up
+	clockOff     = 5 * time.Minute // a base backup from so far in the future was made while the clock was ahead
+	recoverTries = 3               // a recovery that Bosman did not survive so often is given up
 )
 
 func newTimeline(s *server) *timeline { return &timeline{server: s, asked: make(chan struct{}, 1)} }
@@ -83,6 +83,9 @@ func (t *timeline) kept() *archive.Keeper {
 		Cluster: c, Dir: t.path("postgres", "replayed"), Window: time.Duration(t.opt.PointInTime) * 24 * time.Hour, Log: t.log,
 		Vault: func(ctx context.Context) (database.Vault, error) {
 			s, err := t.vaults.store(ctx, "")
+			if err == nil {
+				err = t.custody.Claim(ctx, s)
+			}
 			return sealed{s}, err
 		},
 	}
@@ -271,6 +274,9 @@ func (t *timeline) bases(ctx context.Context, k *archive.Keeper) {
 
 // tend makes a base backup if one is due, and prunes.
 func (t *timeline) tend(ctx context.Context, k *archive.Keeper) error {
+	if err := k.Reread(ctx); err != nil {
+		return err
+	}
 	s, err := t.own(ctx, k)
 	if err != nil {
 		return err
@@ -280,7 +286,7 @@ func (t *timeline) tend(ctx context.Context, k *archive.Keeper) error {
 		return err
 	}
 	proven, whole := s.Newest()
-	due := time.Since(whole.At) > baseEvery || !whole.Proven || st.Lost.After(whole.At)
+	due := time.Since(whole.At) > baseEvery || time.Until(whole.At) > clockOff || !whole.Proven || st.Lost.After(whole.At)
 	if due {
 		b, err := t.takeBase(ctx, k, whole)
 		if ctx.Err() != nil {
@@ -346,102 +352,6 @@ func (t *timeline) takeBase(ctx context.Context, k *archive.Keeper, last archive
 		case <-time.After(shipEvery):
 		}
 	}
-}
-
-// follow names a restore point after each deployment to live, and each revert.
-func (t *timeline) follow(ctx context.Context) error {
-	if !t.on() {
-		return nil
-	}
-	const reader, enough = "restore points", 1000
-	last, err := t.store.LastEvent(ctx)
-	if err != nil {
-		return err
-	}
-	seen, err := t.store.Cursor(ctx, reader)
-	if err == nil && seen < last-enough { // of before it was switched on
-		err = t.store.SetCursor(ctx, reader, last-enough)
-	}
-	if err != nil {
-		return err
-	}
-	return t.store.FollowAs(ctx, reader, func(ctx context.Context, e bosman.Event) error {
-		if e.Kind != bosman.EventOperationEnded || time.Since(e.At) > waitingLong {
-			return nil // its moment has passed
-		}
-		n, err := bosman.ParseRef(bosman.LetterOperation, e.Subject)
-		if err != nil {
-			return err
-		}
-		op, err := t.store.Operation(ctx, e.App, n)
-		if bosman.KindOf(err) == bosman.KindNotFound || err == nil && !op.Committed {
-			return nil // removed with its app, or it changed nothing
-		}
-		if err != nil {
-			return err
-		}
-		i, err := t.store.Instance(ctx, e.App, op.Instance)
-		if bosman.KindOf(err) == bosman.KindNotFound {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		k := t.kept()
-		if i.Kind != bosman.KindLive || i.Database.Engine != bosman.EnginePostgres || i.Database.Adopted() || k == nil || op.Plan != bosman.PlanDeploy && op.Plan != bosman.PlanRevert {
-			return nil
-		}
-		if _, err := k.Mark(ctx, pointName(op)); err != nil && ctx.Err() == nil { // its moment can be reached by its time
-			t.log.Warn("no restore point could be named", "app", e.App, "operation", e.Subject, "err", err)
-		}
-		return ctx.Err()
-	})
-}
-
-// pointName names the restore point after an operation: rms-d37.
-func pointName(op bosman.Operation) string {
-	return op.App + "-" + bosman.Ref(bosman.LetterOperation, op.Number)
-}
-
-// PointInTime says which moments can be reached; the points of an app, all for
-// "".
-func (t *timeline) PointInTime(ctx context.Context, app string) (bosman.PointInTime, error) {
-	p := bosman.PointInTime{On: t.on(), Days: t.opt.PointInTime, Trouble: t.Trouble()}
-	t.mu.Lock()
-	if t.job != nil && (t.job.App == app || app == "") {
-		r := t.job.PointRecovery
-		p.Recovery = &r
-	}
-	t.mu.Unlock()
-	k := t.kept()
-	if k == nil {
-		return p, nil
-	}
-	all, err := k.Catalogue(ctx)
-	if err != nil {
-		return p, err
-	}
-	for _, s := range all {
-		spans := s.Spans(k.CoveredOf(s))
-		for _, span := range spans {
-			p.Spans = append(p.Spans, bosman.TimeSpan{From: span.From, To: span.To})
-		}
-		if proven, _ := s.Newest(); proven.At.After(p.Base) {
-			p.Base = proven.At
-		}
-		p.Bytes += s.Bytes()
-		for _, point := range s.Points {
-			if at := strings.LastIndex(point.Name, "-"); app == "" || at >= 0 && point.Name[:at] == app {
-				p.Points = append(p.Points, bosman.RestorePoint{Name: point.Name, At: point.At, Reachable: s.Reaches(point)})
-			}
-		}
-	}
-	st, err := k.State(ctx)
-	p.Waiting = st.Waiting
-	if bosman.KindOf(err) == bosman.KindUnavailable {
-		err = nil // the server is down; what is stored is not
-	}
-	return p, err
 }
 
 // readTimeline gives how things stood when serve noted it last; zero if it

@@ -38,7 +38,7 @@ func TestPointInTime(t *testing.T) {
 	}
 	w.until("there is a proven base backup", 2*time.Minute, func() bool { return !reach().Base.IsZero() })
 	first := w.must("deploy", "live", "1")
-	w.until("the deployment has its restore point", time.Minute, func() bool { return len(reach().Points) == 1 })
+	w.until("the deployment has its restore point", time.Minute, func() bool { return len(reach().Points) == 1 }) // nothing was there before it
 	for _, word := range []string{"one", "two"} {
 		if code, body := w.get("live", "/add/"+word); code != http.StatusOK {
 			t.Fatalf("%d %s", code, body)
@@ -51,6 +51,9 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 		p := reach()
 		return len(p.Points) == 1 && p.Points[0].Name == "tiny-"+opRef(first.Number) && p.Points[0].Reachable
 	})
+	if p := reach().Points[0]; p.What != opRef(first.Number)+" had just switched live to r1" || p.When != bosman.PointAfter {
+		t.Errorf("the point is said to be %+v", p)
+	}
 	if p := reach(); !p.On || p.Days != 7 || p.Trouble != "" || len(p.Spans) != 1 || p.Bytes == 0 {
 		t.Errorf("%+v", p)
 	}
@@ -93,6 +96,23 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 	if code, body := w.get("live", "/"); code != http.StatusOK || !strings.HasPrefix(body, "hello 2 notes, files one two") {
 		t.Errorf("after the swap: %d %s", code, body)
 	}
+
+	// The next deployment has a point on each side, and its revert offers the
+	// one before its migrations.
+	second := w.must("deploy", "live", "1")
+	before2 := "tiny-" + opRef(second.Number) + "-before"
+	w.until("both points of the second deployment can be reached", time.Minute, func() bool {
+		p := reach()
+		n := len(p.Points)
+		return n >= 3 && p.Points[n-2].Name == before2 && p.Points[n-2].Reachable && p.Points[n-1].Name == "tiny-"+opRef(second.Number) && p.Points[n-1].Reachable
+	})
+	w.until("the revert offers it", 2*time.Minute, func() bool {
+		plan, err := w.s.helm.PlanRevert(ctx, admin, "tiny", "live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan.Point != nil && plan.Point.Name == before2
+	})
 }
 
 // What is wrong with keeping the log is said in a sentence, the worst first.

@@ -46,6 +46,8 @@ type progress struct {
 	State string   `json:"state"` // its name in the vault
 	Done  []string `json:"done"`
 	Lost  []string `json:"lost"` // what could not be brought back, for people
+
+	Moments map[string]time.Time `json:"moments"` // app/instance → of the data it has
 }
 
 // recovery is one run of Recover.
@@ -171,7 +173,7 @@ func (r *recovery) list(ctx context.Context) error {
 	if len(names) == 0 {
 		return r.say("there is no backup of Bosman's own state in %s", r.vault.Target())
 	}
-	return nil
+	return r.listLog(ctx)
 }
 
 // begin chooses the state and notes it.
@@ -280,7 +282,10 @@ func (r *recovery) bring(ctx context.Context) (err error) {
 	if err := r.step("mended", "", func() error { return r.mend(ctx) }); err != nil {
 		return err
 	}
-	return r.bringData(ctx, own)
+	if err := r.bringData(ctx, own); err != nil {
+		return err
+	}
+	return r.offerLog(ctx)
 }
 
 func (r *recovery) bringRelease(ctx context.Context, p custody.Part) error {

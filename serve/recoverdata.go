@@ -241,6 +241,7 @@ func (r *recovery) restore(ctx context.Context, i bosman.Instance, f found) erro
 	if err := r.store.SaveInstance(ctx, i); err != nil {
 		return err
 	}
+	r.brought(i, got.CreatedAt)
 	tables, rows := got.Total()
 	files := 0
 	if got.Files != nil {

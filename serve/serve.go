@@ -215,9 +215,10 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	}}); err != nil {
 		return err
 	}
+	s.timeline = newTimeline(s)
 	s.deploy, err = deploy.New(deploy.Config{
 		Engine: s.engine, Records: s.records, Gate: gate{s.helm}, Instances: s.instances, Routes: s.routes, Databases: s.databases,
-		Copies: s.databases, Source: tags{s.repos}, Watcher: watcher{s.instances, s.edge, s.log}, Log: s.log,
+		Copies: s.databases, Source: tags{s.repos}, Watcher: watcher{s.instances, s.edge, s.log}, Points: s.timeline, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -228,7 +229,6 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	if s.opt.PointInTime < 0 {
 		return bosman.Invalid("--point-in-time %d is no number of days", s.opt.PointInTime).WithNext("take 7, say, or 0 for none")
 	}
-	s.timeline = newTimeline(s)
 	s.helm.Timeline = s.timeline
 	if s.custody, err = s.newCustodian(); err != nil {
 		return err
@@ -356,7 +356,6 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("schedules of backups", s.backups.schedule)
 	task("state backups", s.keepState)
 	task("point in time", s.timeline.run)
-	task("restore points", s.timeline.follow)
 	if err := s.greet(ctx); err != nil {
 		return err
 	}

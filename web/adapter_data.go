@@ -34,6 +34,9 @@ func (a adapter) Data(ctx context.Context, who bosman.Actor, app string) (data.V
 	if v.May.Administer {
 		v.Reminds = v.Recovery.Reminders(a.w.cfg.Now(), bosman.StateOverdue)
 	}
+	if v.Moments, err = a.Moments(ctx, who, app); err != nil {
+		return v, err
+	}
 	v.Kept, err = a.KeptCopies(ctx, who, app, "")
 	return v, err
 }

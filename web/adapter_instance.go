@@ -36,6 +36,9 @@ func (a instanceReader) Instance(ctx context.Context, who bosman.Actor, app, nam
 	if v.Held, err = a.Held(ctx, who, app, name); err != nil {
 		return v, err
 	}
+	if err := a.moments(ctx, who, &v); err != nil {
+		return v, err
+	}
 	if err := a.running(ctx, who, &v); err != nil {
 		return v, err
 	}
@@ -257,6 +260,20 @@ func (a instanceReader) choices(ctx context.Context, who bosman.Actor, p *instan
 	if chosen >= 0 {
 		p.Chosen = p.Choices[chosen].Release.Number
 	}
+	return nil
+}
+
+// moments says since when an instance's database can be had at any moment.
+func (a instanceReader) moments(ctx context.Context, who bosman.Actor, v *instance.View) error {
+	i := v.Instance
+	if i.Kind != bosman.KindLive && i.Kind != bosman.KindStaging || i.Database.Engine != bosman.EnginePostgres || i.Database.Adopted() {
+		return nil
+	}
+	m, err := a.Moments(ctx, who, i.App)
+	if err != nil || m == nil || len(m.Spans) == 0 {
+		return err
+	}
+	v.Since, v.Stored = m.Spans[len(m.Spans)-1].From, m.Shipped
 	return nil
 }
 

@@ -53,6 +53,7 @@ type reads interface {
 	Recovery(ctx context.Context) (bosman.Recovery, error)
 	Rehearsal(ctx context.Context, a bosman.Actor, app, ref string) (bosman.Rehearsal, error)
 	PlanRevert(ctx context.Context, a bosman.Actor, app, instance string) (bosman.RevertPlan, error)
+	Moments(ctx context.Context, a bosman.Actor, app string) (*bosman.PointInTime, error)
 }
 
 type verbs interface {

@@ -15,7 +15,13 @@ import (
 // stays open from call to call: opening one takes longer than most questions.
 // fn must be short: others wait.
 func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
-	c.talking.Lock()
+	for !c.talking.TryLock() { // whoever talks now may get no answer
+		select {
+		case <-ctx.Done():
+			return c.down(doing, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
 	if c.Profile == Solo && !c.keeps || c.remote != nil { // seldom asked, and has few connections
 		c.talking.Unlock()
 		return c.with(ctx, "postgres", doing, fn)

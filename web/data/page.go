@@ -35,6 +35,7 @@ type View struct {
 	Backups  []bosman.Backup
 	Health   []bosman.BackupHealth
 	Recovery bosman.Recovery
+	Moments  *bosman.PointInTime // nil: the log of no database is kept
 	Reminds  []string // what an operator is to be reminded of, for those who can do something about it
 	May      May
 }
@@ -197,6 +198,27 @@ func (v View) log() string {
 		}
 	}
 	return ""
+}
+
+// span is the newest stretch of time that can be reached.
+func (v View) span() (s bosman.TimeSpan, ok bool) {
+	if v.Moments == nil || len(v.Moments.Spans) == 0 {
+		return s, false
+	}
+	return v.Moments.Spans[len(v.Moments.Spans)-1], true
+}
+
+// keeps says whether the page has anything to say about moments.
+func (v View) keeps() bool {
+	return v.Moments != nil && (v.Moments.On || len(v.Moments.Spans) > 0)
+}
+
+// points are the newest restore points, newest first.
+func (v View) points() []bosman.RestorePoint {
+	const shown = 12
+	all := slices.Clone(v.Moments.Points)
+	slices.Reverse(all)
+	return all[:min(len(all), shown)]
 }
 
 // next is the next backup by schedule; zero without one.

@@ -53,6 +53,8 @@ type View struct {
 	Problems   int
 	Held       *bosman.Held            // why it does not follow main
 	Adopted    *bosman.AdoptedDatabase // nil for a database that Bosman made
+	Since      time.Time               // its database can be had as it was at any moment since; zero if it cannot
+	Stored     time.Time               // up to here
 }
 
 // Way is an operation under way and its road.

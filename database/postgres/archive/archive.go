@@ -14,6 +14,7 @@
 //	log/SYSTEM/base/STAMP/proof         it was recovered from once
 //	log/SYSTEM/segments/SEGMENT-STAMP   a segment, and the time of its last write
 //	log/SYSTEM/points/STAMP_NAME_LSN    a restore point; it has no content
+//	log/SYSTEM/damaged/SEGMENT-STAMP    this segment came back damaged once
 //
 // SYSTEM is PostgreSQL's own identifier of a cluster. The package must not know
 // apps, instances, plans or permissions.
@@ -44,7 +45,8 @@ type Keeper struct {
 	bases   map[string]Base // read before, by name; they never change
 	stored  string          // the newest segment in the vault
 	asked   mark            // what Advance asked for
-	covered time.Time       // up to here all is in the vault
+	covered mark            // up to here all is in the vault
+	twin    error           // another server writes the same log; nil for none seen
 
 	working sync.Mutex // one throw-away server at a time
 }
@@ -115,7 +117,7 @@ func (k *Keeper) recall(ctx context.Context) error {
 func (k *Keeper) Covered() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.covered
+	return k.covered.at
 }
 
 // have notes that a segment is in the vault.
@@ -126,11 +128,12 @@ func (k *Keeper) have(segment string) {
 }
 
 // settle compares what was asked for with what is stored. The spool is empty.
+// The clock may have been set back since: the log knows what came later.
 func (k *Keeper) settle() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.asked.segment != "" && k.stored >= k.asked.segment && k.asked.at.After(k.covered) {
-		k.covered = k.asked.at
+	if k.asked.segment != "" && k.stored >= k.asked.segment && k.asked.segment >= k.covered.segment {
+		k.covered = k.asked
 	}
 }
 

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"slices"
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -21,6 +23,9 @@ import (
 func (k *Keeper) TakeBase(ctx context.Context, fast bool) (Base, error) {
 	b := Base{Secret: k.Cluster.Secret(), Begun: time.Now().UTC()}
 	id, err := k.system(ctx)
+	if err == nil {
+		err = k.twinned()
+	}
 	if err != nil {
 		return b, err
 	}
@@ -91,11 +96,12 @@ func (k *Keeper) Prove(ctx context.Context, s System, b Base) error {
 // Newest gives the newest base backup that counts, and the newest of all from
 // which the newest segment can be reached.
 func (s System) Newest() (proven, whole Base) {
+	newer := func(a, b Base) bool { return cmp.Or(cmp.Compare(a.Start, b.Start), a.At.Compare(b.At)) >= 0 } // whatever the clock said
 	for _, b := range s.Bases {
-		if b.Proven {
+		if b.Proven && newer(b, proven) {
 			proven = b
 		}
-		if run := s.run(b); len(run) > 0 && run[len(run)-1].Name == s.Segments[len(s.Segments)-1].Name {
+		if run := s.run(b); len(run) > 0 && run[len(run)-1].Name == s.Segments[len(s.Segments)-1].Name && newer(b, whole) {
 			whole = b
 		}
 	}
@@ -105,7 +111,8 @@ func (s System) Newest() (proven, whole Base) {
 // Prune removes what no moment since the beginning of the window needs: base
 // backups that have a newer one which counts and is older than the window, the
 // segments before the oldest that stays, and points that cannot be reached any
-// more. Without a base backup that counts it removes nothing.
+// more. Without a base backup that counts it removes nothing, nor before there
+// is a newer one for each further day of the window: the clock may be ahead.
 func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err error) {
 	all, err := k.Catalogue(ctx)
 	if err != nil {
@@ -127,9 +134,14 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 		return faults.Point("archive.prune.object")
 	}
 	first := -1 // the oldest base that stays
-	for i, b := range s.Bases {
-		if b.Proven && b.At.Before(now.Add(-k.Window)) {
+	newer := 0
+	for i, b := range slices.Backward(s.Bases) {
+		if b.Proven && b.At.Before(now.Add(-k.Window)) && newer >= int(k.Window/(24*time.Hour))-1 {
 			first = i
+			break
+		}
+		if b.Proven {
+			newer++
 		}
 	}
 	for _, half := range s.halves {
@@ -146,6 +158,10 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 	if first < 0 {
 		return removed, nil
 	}
+	n, err := k.pruneLost(ctx, v, all, s, now)
+	if removed += n; err != nil {
+		return removed, err
+	}
 	for _, b := range s.Bases[:first] {
 		for _, object := range []string{baseObject, proofObject, filesObject} { // what says that it is there goes first
 			if err := del(b.name + "/" + object); err != nil {
@@ -157,6 +173,13 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 	for _, g := range s.Segments {
 		if g.Name < oldest.Start {
 			if err := del(g.object); err != nil {
+				return removed, err
+			}
+		}
+	}
+	for _, object := range s.damage {
+		if object < oldest.Start {
+			if err := del(root + s.ID + damagePart + object); err != nil {
 				return removed, err
 			}
 		}

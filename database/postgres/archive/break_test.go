@@ -92,6 +92,7 @@ func TestDamage(t *testing.T) {
 	if len(all) != 1 || w.count(w.live) != 2 {
 		t.Errorf("something is left of failed recoveries: %+v", all)
 	}
+	w.must(w.Reread(ctx))
 	d := w.recovered(Target{Point: "rms-d1"})
 	if n := w.count(d); n != 1 {
 		t.Errorf("with everything in its place again: %d rows", n)
@@ -214,6 +215,7 @@ var jobs = map[string]func(context.Context, *Keeper) error{
 		return err
 	},
 	"prune": func(ctx context.Context, k *Keeper) error {
+		k.Window = 24 * time.Hour
 		_, err := k.Prune(ctx, time.Now().Add(30*24*time.Hour))
 		return err
 	},

@@ -36,6 +36,8 @@ type System struct {
 	Segments []Segment // in their order
 	Points   []Point   // oldest first
 	Broken   []string  // bases that cannot be read: why
+	Last     time.Time // when anything of it was stored or written last
+	damage   []string  // segments that came back damaged, as objects
 	halves   []string  // folders of bases that were not finished
 }
 
@@ -59,6 +61,7 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 	}
 	systems := map[string]*System{}
 	folders := map[string]map[string]int64{} // of base backups: object → bytes
+	damaged := map[string]bool{}             // system/object of a segment
 	for _, o := range all {
 		id, rest, _ := strings.Cut(strings.TrimPrefix(o.Name, root), "/")
 		s := systems[id]
@@ -72,11 +75,16 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 			if g, ok := parseSegment(object); ok {
 				g.Bytes, g.object = o.Bytes, o.Name
 				s.Segments = append(s.Segments, g)
+				s.Last = later(s.Last, g.Until)
 			}
+		case dir == strings.TrimPrefix(damagePart, "/"):
+			damaged[id+"/"+object] = true
+			s.damage = append(s.damage, object)
 		case dir == strings.TrimPrefix(pointPart, "/"):
 			if p, ok := parsePoint(object); ok {
 				p.System = id
 				s.Points = append(s.Points, p)
+				s.Last = later(s.Last, p.At)
 			}
 		case strings.HasPrefix("/"+dir, basePart):
 			folder := path.Dir(o.Name)
@@ -84,6 +92,9 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 				folders[folder] = map[string]int64{}
 			}
 			folders[folder][object] = o.Bytes
+			if begun, ok := database.ParseStamp(path.Base(folder)); ok {
+				s.Last = later(s.Last, begun)
+			}
 		}
 	}
 	for _, folder := range slices.Sorted(maps.Keys(folders)) {
@@ -112,10 +123,28 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 		slices.SortFunc(s.Bases, func(a, b Base) int { return a.At.Compare(b.At) })
 		slices.SortFunc(s.Points, func(a, b Point) int { return a.At.Compare(b.At) })
 		slices.SortFunc(s.Segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.Until.Compare(b.Until)) })
-		s.Segments = slices.CompactFunc(s.Segments, func(a, b Segment) bool { return a.Name == b.Name })
+		s.judge(damaged)
 		out = append(out, *s)
 	}
 	return out, nil
+}
+
+// judge says of each segment whether it can be used. One that was stored with
+// two contents is that of two servers: nobody knows which one a base backup
+// goes on with.
+func (s *System) judge(damaged map[string]bool) {
+	var out []Segment
+	for _, g := range s.Segments {
+		if damaged[s.ID+"/"+path.Base(g.object)] {
+			g.bad = "is damaged"
+		}
+		if n := len(out); n > 0 && out[n-1].Name == g.Name {
+			out[n-1].bad = "was stored by two servers"
+			continue
+		}
+		out = append(out, g)
+	}
+	s.Segments = out
 }
 
 // base reads what a base backup is.
@@ -149,13 +178,13 @@ func (k *Keeper) base(ctx context.Context, v database.Vault, folder string) (b B
 // run gives the segments that follow a base without a gap.
 func (s System) run(b Base) []Segment {
 	from, found := slices.BinarySearchFunc(s.Segments, b.Start, func(g Segment, name string) int { return cmp.Compare(g.Name, name) })
-	if !found {
+	if !found || s.Segments[from].bad != "" {
 		return nil
 	}
 	to := from + 1
 	for to < len(s.Segments) {
 		want, err := next(s.Segments[to-1].Name, uint64(b.Segment)) //nolint:gosec // a power of two
-		if err != nil || s.Segments[to].Name != want {
+		if err != nil || s.Segments[to].Name != want || s.Segments[to].bad != "" {
 			break
 		}
 		to++
@@ -219,7 +248,7 @@ func (k *Keeper) CoveredOf(s System) time.Time {
 	if s.ID != k.id {
 		return time.Time{}
 	}
-	return k.covered
+	return k.covered.at
 }
 
 // Complete says whether the vault holds the segments that a base backup needs

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,11 +85,23 @@ func (s *shelf) at(m time.Time) string {
 
 func (s *shelf) base(at time.Time, proven bool) {
 	s.t.Helper()
-	b, err := json.Marshal(Base{Base: postgres.Base{Start: s.at(at), At: at, LSN: "0/1000100", Segment: segmentBytes, SystemID: "7"}})
+	s.baseOf("7", at, proven)
+}
+
+// own is a base backup of the server that took the place of a lost one.
+func (s *shelf) own(at time.Time) {
+	s.t.Helper()
+	s.baseOf("8", at, true)
+}
+
+func (s *shelf) baseOf(id string, at time.Time, proven bool) {
+	s.t.Helper()
+	lsn := strconv.FormatUint(uint64(at.Sub(day(1))/time.Hour+1)*segmentBytes+0x100, 16) //nolint:gosec // positive
+	b, err := json.Marshal(Base{Base: postgres.Base{Start: s.at(at), At: at, LSN: "0/" + lsn, Segment: segmentBytes, SystemID: id}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	name := root + "7" + basePart + database.Stamp(at)
+	name := root + id + basePart + database.Stamp(at)
 	s.put(name+"/files", "tar")
 	s.put(name+"/base.json", string(b))
 	if proven {

@@ -16,6 +16,7 @@ const (
 	basePart     = "/base/"
 	segmentPart  = "/segments/"
 	pointPart    = "/points/"
+	damagePart   = "/damaged/"
 	filesObject  = "files"
 	baseObject   = "base.json"
 	proofObject  = "proof"
@@ -120,6 +121,7 @@ type Segment struct {
 	Until  time.Time // of its last write
 	Bytes  int64     // as stored
 	object string
+	bad    string // why it cannot be used; "" if nothing is known against it
 }
 
 func parseSegment(object string) (s Segment, ok bool) {

@@ -26,6 +26,7 @@ type Target struct {
 	Point string
 	lsn   string
 	first bool // as soon as the base backup is consistent
+	end   bool // all that the log holds
 }
 
 // Plan is how a target is reached.
@@ -99,21 +100,17 @@ func (k *Keeper) findMoment(all []System, at time.Time) (best Plan, err error) {
 func (k *Keeper) findPoint(all []System, name string) (best Plan, err error) {
 	known := false
 	for _, s := range all {
+		if p, ok := s.end(); ok && p.Target.Point == name {
+			return p, nil
+		}
 		for _, p := range s.Points {
 			if p.Name != name {
 				continue
 			}
 			known = true
-			for _, b := range s.Bases {
-				run := s.run(b)
-				need, err := lastBefore(p.LSN, uint64(max(b.Segment, 1))) //nolint:gosec // positive
-				if err != nil {
-					return best, err
-				}
-				if b.At.After(p.At) || len(run) == 0 || run[len(run)-1].Name < need || b.At.Before(best.Base.At) {
-					continue
-				}
-				best = Plan{System: s.ID, Base: b, Segments: run, Target: Target{At: p.At, Point: name, lsn: p.LSN}}
+			// Of several the newest; the newest base backup before it.
+			if b, ok := s.before(p); ok && !p.At.Before(best.Target.At) {
+				best = Plan{System: s.ID, Base: b, Segments: s.run(b), Target: Target{At: p.At, Point: name, lsn: p.LSN}}
 			}
 		}
 	}
@@ -125,6 +122,49 @@ func (k *Keeper) findPoint(all []System, name string) (best Plan, err error) {
 	}
 	best.cut()
 	return best, nil
+}
+
+// before gives the newest base backup from which a restore point is reached.
+// It goes by places in the log: the clock may have been set.
+func (s System) before(p Point) (best Base, ok bool) {
+	at, err := parseLSN(p.LSN)
+	if err != nil {
+		return best, false
+	}
+	newest := uint64(0)
+	for _, b := range s.Bases {
+		run := s.run(b)
+		need, err1 := lastBefore(p.LSN, uint64(max(b.Segment, 1))) //nolint:gosec // positive
+		from, err2 := parseLSN(b.LSN)
+		if err1 != nil || err2 != nil || from > at || from < newest || len(run) == 0 || run[len(run)-1].Name < need {
+			continue
+		}
+		best, newest, ok = b, from, true
+	}
+	return best, ok
+}
+
+// endPrefix begins the names of the points that nobody named: the end of the
+// log of a server that writes no more.
+const endPrefix = "last-"
+
+// End gives the end of a system's log as a restore point: all that was stored,
+// to the last change. There is none where no base backup reaches it.
+func (s System) End() (Point, bool) {
+	p, ok := s.end()
+	return Point{Name: p.Target.Point, At: p.Target.At, System: s.ID}, ok
+}
+
+func (s System) end() (best Plan, ok bool) {
+	for _, b := range s.Bases {
+		run := s.run(b)
+		if len(run) == 0 || !s.Complete(b) || ok && run[len(run)-1].Name < best.Segments[len(best.Segments)-1].Name {
+			continue
+		}
+		at := run[len(run)-1].Until
+		best, ok = Plan{System: s.ID, Base: b, Segments: run, Target: Target{At: at, Point: endPrefix + database.Stamp(at), end: true}}, true
+	}
+	return best, ok
 }
 
 // unreachable says what can be reached instead, and why not this if a part of
@@ -156,6 +196,11 @@ func (s System) gaps() (out []string) {
 		return nil
 	}
 	size := uint64(max(s.Bases[0].Segment, 1)) //nolint:gosec // positive
+	for i := range s.Segments {
+		if why := s.Segments[i].bad; why != "" && len(out) < 3 {
+			out = append(out, "segment "+s.Segments[i].Name+" of the log "+why)
+		}
+	}
 	for i := 1; i < len(s.Segments) && len(out) < 3; i++ {
 		want, err := next(s.Segments[i-1].Name, size)
 		if err == nil && want != s.Segments[i].Name {
@@ -169,6 +214,7 @@ func (s System) gaps() (out []string) {
 func (p *Plan) cut() {
 	last := len(p.Segments)
 	switch {
+	case p.Target.end:
 	case p.Target.first:
 		at, err := lastBefore(p.Base.LSN, uint64(p.Base.Segment)) //nolint:gosec // positive
 		if err == nil {
@@ -196,6 +242,8 @@ func after(all []Segment, fits func(Segment) bool) int {
 // settings tell the server where to stop.
 func (p Plan) settings() []string {
 	switch {
+	case p.Target.end:
+		return nil
 	case p.Target.first:
 		return []string{"recovery_target=immediate"}
 	case p.Target.lsn != "":
@@ -252,7 +300,7 @@ func (k *Keeper) replay(ctx context.Context, p Plan) (*postgres.Cluster, error) 
 	}
 	for _, g := range p.Segments {
 		if err := fetchSegment(ctx, v, g, filepath.Join(log, g.Name), p.Base.Segment); err != nil {
-			return nil, err
+			return nil, k.noteDamage(ctx, v, p.System, g, err)
 		}
 	}
 	if err := c.Hand(log); err != nil {
@@ -272,11 +320,13 @@ func (k *Keeper) replay(ctx context.Context, p Plan) (*postgres.Cluster, error) 
 func (k *Keeper) reach(ctx context.Context, c *postgres.Cluster, p Plan, log string) error {
 	last := p.Segments[len(p.Segments)-1]
 	err := c.ReplayTo(ctx, log, p.Target.At, p.settings()...)
-	if bosman.KindOf(err) == bosman.KindFailed && p.settings()[0] != "recovery_target=immediate" && p.Target.lsn == "" {
-		err = c.ReplayTo(ctx, log, p.Target.At)
-		if err == nil {
+	if bosman.KindOf(err) == bosman.KindFailed && !p.Target.first && !p.Target.end && p.Target.lsn == "" {
+		if err = c.ReplayTo(ctx, log, p.Target.At); err == nil {
 			err = reachedEnd(ctx, c, p, last)
 		}
+	}
+	if err == nil && p.Target.end {
+		err = reachedEnd(ctx, c, p, last)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -302,7 +352,7 @@ func reachedEnd(ctx context.Context, c *postgres.Cluster, p Plan, last Segment) 
 	switch { // a segment ends where the next begins, so it must be inside of the last
 	case at <= number*uint64(p.Base.Segment)+headBytes: //nolint:gosec // positive
 		return bosman.Failed("the log ends at %s, before its segment %s: a part of it is damaged", got.LSN, last.Name)
-	case got.At.After(p.Target.At):
+	case !p.Target.end && got.At.After(p.Target.At):
 		return bosman.Failed("the log could not be replayed to %s: it went on to %s", p.Target.At.Format(moment), got.At.Format(moment))
 	}
 	return nil

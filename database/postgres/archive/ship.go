@@ -44,7 +44,13 @@ func (k *Keeper) Ship(ctx context.Context) (n int, err error) {
 			return n, err
 		}
 		if name := objectOf(f); name != "" {
-			if err := k.ship(ctx, v, root+id+name, k.spool(f.Name())); err != nil {
+			if isSegment(f.Name()) {
+				err = k.alone(ctx, v, id, f)
+			}
+			if err == nil {
+				err = k.ship(ctx, v, root+id+name, k.spool(f.Name()))
+			}
+			if err != nil {
 				return n, err
 			}
 		}

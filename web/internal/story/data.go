@@ -25,6 +25,14 @@ func (s *Story) PlanRevert(_ context.Context, a bosman.Actor, app, instance stri
 	return s.Plans[instance], s.check(a, bosman.MayRevert, app, s.kind(instance))
 }
 
+// Moments says what the log of the databases gives back.
+func (s *Story) Moments(_ context.Context, a bosman.Actor, app string) (*bosman.PointInTime, error) {
+	if app != rms {
+		return nil, s.check(a, bosman.MaySee, app, "")
+	}
+	return s.Timeline, s.check(a, bosman.MaySee, app, "")
+}
+
 // DatabasesOf gives the databases of an app.
 func (s *Story) DatabasesOf(_ context.Context, a bosman.Actor, app string) (bosman.Storage, error) {
 	if app != rms {
@@ -140,6 +148,15 @@ func (s *Story) data(ago before) {
 		{App: rms, Instance: "testing-anna", ID: "20261122t080000000", At: ago(27 * hour), Database: "rms__testing_anna__kept_20261122t080000000", Bytes: 58 << 20},
 	}
 	s.Health = []bosman.BackupHealth{{App: rms, Instance: "live", Where: "s3://copies/rms", Newest: 31, At: ago(26 * hour), Next: ago(-9 * hour)}}
+	s.Timeline = &bosman.PointInTime{
+		On: true, Days: 7, Spans: []bosman.TimeSpan{{From: ago(168 * hour), To: ago(12 * time.Second)}}, Shipped: ago(12 * time.Second), Base: ago(9 * hour), Bytes: 210 << 20,
+		Points: []bosman.RestorePoint{
+			{Name: "last-20261115t022200000", At: ago(180 * hour), When: bosman.PointLast, What: "the last that the lost server stored"},
+			{Name: "rms-d46", At: ago(50 * hour), When: bosman.PointAfter, Operation: 46, What: "d46 had just taken live back to r134", Reachable: true},
+			{Name: "rms-d47-before", At: ago(26*hour + 10*minute), When: bosman.PointBefore, Operation: 47, What: "right before d47 migrated live to r136", Reachable: true},
+			{Name: "rms-d47", At: ago(26*hour + 9*minute), When: bosman.PointAfter, Operation: 47, What: "d47 had just switched live to r136", Reachable: true},
+		},
+	}
 	s.Custody = bosman.Recovery{Target: "s3://copies/rms", KeyMade: true, Fingerprint: "3f2a 91c0 77de 0b14", MadeAt: ago(200 * hour), MadeBy: "piotr", StateAt: ago(5 * hour), StateBytes: 4 << 20}
 	copied := bosman.CopyInfo{From: "staging", TakenAt: ago(41 * minute), Release: 137, Strategy: "template", Bytes: 14 << 20}
 	s.Rehearsals = map[string]bosman.Rehearsal{
@@ -178,7 +195,7 @@ func (s *Story) data(ago before) {
 		"live": {
 			Instance: "live", Release: 134, From: 136, Reverts: 47, Policy: bosman.RevertAhead, Schema: "column public.candidates_candidate.salary added",
 			Why:   "the migrations only added, and the release before was seen to work on the new schema: the code goes back, the database stays ahead",
-			Proof: bosman.ProofGood, ProvenBy: 50, ProvenOn: "staging", Backup: 31, BackupAt: ago(26*hour + 11*minute), Kept: true, KeptBytes: 14 << 20, Expected: time.Second,
+			Proof: bosman.ProofGood, ProvenBy: 50, ProvenOn: "staging", Backup: 31, BackupAt: ago(26*hour + 11*minute), Point: &s.Timeline.Points[2], Kept: true, KeptBytes: 14 << 20, Expected: time.Second,
 			Written: bosman.Written{Known: true, Certain: true, Tables: []bosman.TableRows{{Table: "public.candidates_candidate", Rows: 42}, {Table: "public.notes_note", Rows: 117}}},
 		},
 		"staging": {

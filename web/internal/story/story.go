@@ -33,6 +33,7 @@ type Story struct {
 	TokenAll   []bosman.Token
 	M          *bosman.Manifest
 	Stored     bosman.Storage
+	Timeline   *bosman.PointInTime
 	KeptAll    []bosman.KeptCopy
 	Health     []bosman.BackupHealth
 	Custody    bosman.Recovery
