@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -35,6 +36,9 @@ type instances struct {
 	addresses *addresses
 	mail      func() instance.Mail
 	log       *slog.Logger
+
+	mu   sync.Mutex
+	lost map[string]string // guarded by mu; app/instance → why its copy is gone
 }
 
 func instanceDir(data, app, name string) string { return filepath.Join(data, "instances", app, name) }
@@ -258,6 +262,7 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
+			n.noteLost(i, err)
 			if err != nil {
 				n.log.Error("an instance cannot be looked after", "app", i.App, "instance", i.Name, "err", err)
 				unclear[i.App+"."+i.Name] = true
@@ -322,6 +327,9 @@ func (n *instances) look(ctx context.Context) error {
 				return err
 			}
 			state, note = instance.StateOf(st), st.Note
+			if why := n.whyLost(i); why != "" {
+				state, note = bosman.InstanceFailed, why
+			}
 		}
 		if state == i.State && note == i.Note {
 			continue
