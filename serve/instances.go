@@ -19,6 +19,7 @@ import (
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/instance/runtime"
+	"github.com/bosman-cd/bosman/internal/faults"
 	"github.com/bosman-cd/bosman/internal/logfile"
 	"github.com/bosman-cd/bosman/problem"
 )
@@ -355,10 +356,19 @@ func (n *instances) remove(ctx context.Context, i bosman.Instance, routes *route
 			return err
 		}
 	}
+	if err := faults.Point("serve.remove.stopped"); err != nil {
+		return err
+	}
 	if err := n.databases.dropAll(ctx, i); err != nil {
 		return err
 	}
-	return os.RemoveAll(instanceDir(n.data, i.App, i.Name))
+	if err := faults.Point("serve.remove.dropped"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(instanceDir(n.data, i.App, i.Name)); err != nil {
+		return bosman.Unavailable("the files of %s could not all be removed", i.Name).WithNext("try again").Because(err)
+	}
+	return faults.Point("serve.remove.gone")
 }
 
 // runtimeFor is what helm asks of instances.

@@ -333,6 +333,9 @@ func (s *server) run(ctx context.Context) (err error) {
 	if err := s.databases.resume(ctx); err != nil {
 		return err
 	}
+	if err := s.helm.FinishRemovals(ctx); err != nil {
+		return err
+	}
 	if err := s.missingRoutes(ctx); err != nil {
 		return err
 	}
