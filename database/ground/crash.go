@@ -24,9 +24,9 @@ import (
 func (g Ground) restPath() string { return filepath.Join(g.Dir, "rest") }
 
 // NoteRest writes the files of a server that does not run to the disk, and
-// notes there that it did.
+// notes there that it did; not of one that was lost before.
 func (g Ground) NoteRest() error {
-	if g.Rests() {
+	if g.Rests() || g.Lost() {
 		return nil
 	}
 	f, err := os.Open(g.Dir)

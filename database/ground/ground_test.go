@@ -141,10 +141,14 @@ func TestLost(t *testing.T) {
 			t.Errorf("not lost although nothing was written to the disk before the host crashed, boot %q", was)
 		}
 	}
+	if err := g.NoteRest(); err != nil || !g.Lost() {
+		t.Errorf("what was lost is trusted when it is stopped once more: %v", err)
+	}
+	started()
 	if err := errors.Join(g.NoteRest(), g.NoteRest()); err != nil {
 		t.Fatal(err)
 	}
-	if g.Lost() {
+	if otherBoot("another"); g.Lost() {
 		t.Error("lost although all was on the disk")
 	}
 	started()

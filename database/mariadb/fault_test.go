@@ -117,10 +117,16 @@ func TestServerKilled(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !c.lost() {
-		t.Error("nothing was written to the disk, yet not lost")
+	if err := c.Stop(t.Context()); err != nil || !c.lost() {
+		t.Errorf("nothing was written to the disk, yet not lost: %v", err)
+	}
+	if err := c.ground().NoteStart(os.WriteFile); err != nil {
+		t.Fatal(err)
 	}
 	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if c.lost() {

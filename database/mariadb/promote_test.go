@@ -40,8 +40,10 @@ func TestDrillIsMasked(t *testing.T) {
 		"CREATE TRIGGER noting AFTER UPDATE ON users FOR EACH ROW INSERT INTO noted VALUES (OLD.email)",
 		"CREATE VIEW seen AS SELECT id, email FROM users", "CREATE PROCEDURE forget() DELETE FROM noted",
 		"CREATE EVENT tidy ON SCHEDULE EVERY 1 DAY DO CALL forget()")
-	spec := &mask.Spec{Salt: "salt of the app", Types: bosman.MaskTypes, Columns: map[string]string{"users.email": "email"},
-		SQL: []mask.File{{Name: "more.sql", Text: "UPDATE users SET phone = '1' WHERE id = 1"}}}
+	spec := &mask.Spec{
+		Salt: "salt of the app", Types: bosman.MaskTypes, Columns: map[string]string{"users.email": "email"},
+		SQL: []mask.File{{Name: "more.sql", Text: "UPDATE users SET phone = '1' WHERE id = 1"}},
+	}
 	testers.MaskWith(func(context.Context, string, int) (mask.Spec, error) { return *spec, nil })
 	root := t.TempDir()
 	k := &database.Keeper{Engine: live, Scratch: testers, State: filepath.Join(root, "state")}
