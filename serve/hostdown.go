@@ -5,12 +5,15 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/database/postgres"
+	"github.com/bosman-cd/bosman/database/storage"
 )
 
 // hostStops says whether the host is being shut down: is-system-running in
@@ -67,4 +70,19 @@ func (n *instances) whyLost(i bosman.Instance) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lost[i.App+"/"+i.Name]
+}
+
+// lossFindings are what the doctor says of servers whose databases went with
+// the host in the last week.
+func lossFindings(data string) (all []finding) {
+	home, err := storage.Home(data)
+	if err != nil {
+		return nil // storageFindings says why
+	}
+	for name, dir := range map[string]string{"PostgreSQL": filepath.Join(home, "postgres", scratchCluster), "MariaDB": filepath.Join(data, "mariadb", scratchCluster)} {
+		if at := (ground.Ground{Dir: dir}).LostAt(); time.Since(at) < 7*24*time.Hour {
+			all = append(all, finding{true, "the host stopped without warning (found " + at.Format("2006-01-02 15:04 UTC") + "): the throw-away databases of " + name + " were made anew; testers whose copies were there are told", ""})
+		}
+	}
+	return all
 }

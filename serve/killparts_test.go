@@ -310,6 +310,9 @@ func (w *world) lostCopy() {
 		i := anna()
 		return i.State == bosman.InstanceFailed && strings.Contains(i.Note, "the host stopped without warning") && strings.Contains(i.Note, "bosman reset testing-anna")
 	})
+	if f := lossFindings(w.data); len(f) != 1 || !strings.Contains(f[0].what, "PostgreSQL") {
+		t.Errorf("the doctor says %+v", f)
+	}
 	if op := w.op(w.s.helm.Reset(ctx, bosman.Actor{Person: "anna", From: "test"}, "tiny", "testing-anna")); op.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("reset: %s %v", op.State, op.Error)
