@@ -161,6 +161,9 @@ func (r *Rehearsal) Stops() string {
 			if len(sql) > 200 {
 				sql = strings.ToValidUTF8(sql[:200], "") + " …"
 			}
+			if _, said, _ := strings.Cut(s.Error, ": "); s.Error != "" && !strings.Contains(why, s.Error) && (said == "" || !strings.Contains(why, said)) {
+				sql += ": " + s.Error
+			}
 			return why + " (" + sql + ")"
 		}
 	}
@@ -172,6 +175,7 @@ type RanStatement struct {
 	SQL    string        `json:"sql"` // cut at 2,000 bytes
 	Took   time.Duration `json:"took_ns"`
 	Failed bool          `json:"failed,omitempty"` // the server refused it
+	Error  string        `json:"error,omitempty"`  // what it said then: "error 1091: Can't DROP COLUMN …"
 }
 
 // HeldLock is the strongest lock that was seen on a table, and how long.

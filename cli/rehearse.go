@@ -110,6 +110,9 @@ func rehearsalText(r bosman.Rehearsal) string {
 			mark = "✕ "
 		}
 		fmt.Fprintf(&b, "  %8s  %s%s\n", span(s.Took), mark, cut(strings.Join(strings.Fields(s.SQL), " "), 120))
+		if s.Error != "" {
+			fmt.Fprintf(&b, "  %8s  this statement failed: %s\n", "", s.Error)
+		}
 	}
 	if r.Others > 0 {
 		fmt.Fprintf(&b, "  %8s  %d steps that read or write rows\n", span(r.OthersTook), r.Others)

@@ -123,13 +123,5 @@ func (h *Helm) RemoveInstance(ctx context.Context, a bosman.Actor, app, name str
 	if i.Operation != 0 {
 		return bosman.Busy("%s is at work on %s", opRef(i.Operation), name).WithKept("it was left as it is").WithNext("wait until it ends")
 	}
-	if err := h.Runtime.Remove(ctx, i); err != nil {
-		return err
-	}
-	return h.Store.InTx(ctx, func(s *store.Store) error {
-		if err := s.RemoveInstance(ctx, app, name); err != nil {
-			return err
-		}
-		return h.note(ctx, s, a, bosman.Activity{App: app, What: "removed the instance " + name, Subject: name, Instance: name}, event(bosman.EventInstanceChanged, name))
-	})
+	return h.removeInstance(ctx, a, i)
 }

@@ -42,6 +42,23 @@ func ask(ctx context.Context, s *server, words ...string) (bosman.Operation, err
 		return s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: words[1], Restore: true, ConfirmLoss: true, Why: "for the test"})
 	case "try":
 		return s.helm.Try(ctx, admin, "tiny", words[1], words[2])
+	case "close": // a change, and wait for its preview to go
+		if err := s.helm.CloseChange(ctx, admin, "tiny", words[1]); err != nil {
+			return bosman.Operation{}, err
+		}
+		for {
+			wake := s.store.Wake()
+			if _, err := s.store.Instance(ctx, "tiny", words[2]); bosman.KindOf(err) == bosman.KindNotFound {
+				return s.store.Operation(ctx, "tiny", 1)
+			} else if err != nil {
+				return bosman.Operation{}, err
+			}
+			select {
+			case <-wake:
+			case <-ctx.Done():
+				return bosman.Operation{}, ctx.Err()
+			}
+		}
 	case "rehearse": // and then something that is over
 		if _, err := s.helm.Rehearse(ctx, admin, "tiny", words[1]); err != nil {
 			return bosman.Operation{}, err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -18,6 +19,7 @@ import (
 	"github.com/bosman-cd/bosman/helm"
 	"github.com/bosman-cd/bosman/instance"
 	"github.com/bosman-cd/bosman/instance/runtime"
+	"github.com/bosman-cd/bosman/internal/faults"
 	"github.com/bosman-cd/bosman/internal/logfile"
 	"github.com/bosman-cd/bosman/problem"
 )
@@ -35,6 +37,9 @@ type instances struct {
 	addresses *addresses
 	mail      func() instance.Mail
 	log       *slog.Logger
+
+	mu   sync.Mutex
+	lost map[string]string // guarded by mu; app/instance → why its copy is gone
 }
 
 func instanceDir(data, app, name string) string { return filepath.Join(data, "instances", app, name) }
@@ -258,6 +263,7 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
+			n.noteLost(i, err)
 			if err != nil {
 				n.log.Error("an instance cannot be looked after", "app", i.App, "instance", i.Name, "err", err)
 				unclear[i.App+"."+i.Name] = true
@@ -322,6 +328,9 @@ func (n *instances) look(ctx context.Context) error {
 				return err
 			}
 			state, note = instance.StateOf(st), st.Note
+			if why := n.whyLost(i); why != "" {
+				state, note = bosman.InstanceFailed, why
+			}
 		}
 		if state == i.State && note == i.Note {
 			continue
@@ -347,10 +356,19 @@ func (n *instances) remove(ctx context.Context, i bosman.Instance, routes *route
 			return err
 		}
 	}
+	if err := faults.Point("serve.remove.stopped"); err != nil {
+		return err
+	}
 	if err := n.databases.dropAll(ctx, i); err != nil {
 		return err
 	}
-	return os.RemoveAll(instanceDir(n.data, i.App, i.Name))
+	if err := faults.Point("serve.remove.dropped"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(instanceDir(n.data, i.App, i.Name)); err != nil {
+		return bosman.Unavailable("the files of %s could not all be removed", i.Name).WithNext("try again").Because(err)
+	}
+	return faults.Point("serve.remove.gone")
 }
 
 // runtimeFor is what helm asks of instances.

@@ -241,6 +241,9 @@ func TestReboot(t *testing.T) {
 			w.must("deploy", "live", "1")
 			w.serves(1)
 			w.tidy()
+			if database == "postgres" {
+				w.lostCopy()
+			}
 		})
 	}
 	t.Run("while a deployment is watched", func(t *testing.T) {
@@ -269,6 +272,55 @@ func TestReboot(t *testing.T) {
 		w.serves(1)
 		w.tidy()
 	})
+}
+
+// lostCopy has the host crash: what was not synced is gone, and its tester is
+// told. Shut down in order, everything is there again.
+func (w *world) lostCopy() {
+	t, ctx := w.t, w.t.Context()
+	anna := func() bosman.Instance {
+		t.Helper()
+		i, err := w.s.store.Instance(ctx, "tiny", "testing-anna")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	rebooted := func() { // the boot id of the host is another one now
+		t.Helper()
+		for _, cluster := range []string{mainCluster, scratchCluster} {
+			if err := os.WriteFile(filepath.Join(w.data, "postgres", cluster, "boot"), []byte("another"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start()
+	}
+	w.stop()
+	if err := w.s.databases.rest(ctx); err != nil { // as when the host is shut down
+		t.Fatal(err)
+	}
+	rebooted()
+	w.until("the copy of a host that was shut down is there", time.Minute, func() bool {
+		_, err := w.s.databases.own(ctx, anna())
+		return err == nil
+	})
+	w.cut(func(w *world) bool { code, _ := w.get("live", "/"); return code == http.StatusOK })
+	rebooted()
+	w.until("the tester is told that the copy is gone", time.Minute, func() bool {
+		i := anna()
+		return i.State == bosman.InstanceFailed && strings.Contains(i.Note, "the host stopped without warning") && strings.Contains(i.Note, "bosman reset testing-anna")
+	})
+	if f := lossFindings(w.data); len(f) != 1 || !strings.Contains(f[0].what, "PostgreSQL") {
+		t.Errorf("the doctor says %+v", f)
+	}
+	if op := w.op(w.s.helm.Reset(ctx, bosman.Actor{Person: "anna", From: "test"}, "tiny", "testing-anna")); op.State != bosman.OpDone {
+		w.dump()
+		t.Fatalf("reset: %s %v", op.State, op.Error)
+	}
+	w.until("it is well, and nothing more is said", time.Minute, func() bool { i := anna(); return i.State == bosman.InstanceRunning && i.Note == "" })
+	w.until("live answers", time.Minute, func() bool { code, _ := w.get("live", "/"); return code == http.StatusOK })
+	w.serves(1)
+	w.tidy()
 }
 
 // Two of them on one data folder would undo each other's work.

@@ -305,8 +305,8 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 	for _, st := range rec.Statements {
 		for _, text := range migration.SchemaSQL(st.SQL) {
 			texts = append(texts, text)
-			r.Statements = append(r.Statements, bosman.RanStatement{SQL: cutText(text, 2000), Took: st.Took, Failed: st.Failed})
-			st.Took, st.Failed = 0, false // of all that were sent together
+			r.Statements = append(r.Statements, bosman.RanStatement{SQL: cutText(text, 2000), Took: st.Took, Failed: st.Failed, Error: st.Error})
+			st.Took, st.Failed, st.Error = 0, false, "" // of all that were sent together
 		}
 	}
 	r.Dangers = migration.LintSQL("", texts)

@@ -99,7 +99,8 @@ func TestRehearsals(t *testing.T) {
 		t.Errorf("nameless locked %+v", r.Locks)
 	}
 	r = w.rehearsed("broken")
-	if r.State != bosman.RehearsalFailed || !strings.Contains(r.Reason, `relation "nowhere" does not exist`) || r.Schema != "" {
+	if r.State != bosman.RehearsalFailed || !strings.Contains(r.Reason, `relation "nowhere" does not exist`) || r.Schema != "" ||
+		!slices.ContainsFunc(r.Statements, func(s bosman.RanStatement) bool { return s.Failed && s.Error == `relation "nowhere" does not exist` }) {
 		t.Errorf("broken: %+v", r)
 	}
 	w.until("the change says so", 20*time.Second, func() bool {

@@ -126,7 +126,12 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if err := s.assemble(ctx); err != nil {
 		return err
 	}
-	return s.run(ctx)
+	err = s.run(ctx)
+	if ctx.Err() != nil && hostStops(context.WithoutCancel(ctx)) {
+		s.log.Info("the host is being shut down: copies are written to their disk")
+		err = errors.Join(err, s.databases.rest(ctx))
+	}
+	return err
 }
 
 // lock makes sure that one Bosman uses a data folder at a time.
@@ -326,6 +331,9 @@ func (s *server) run(ctx context.Context) (err error) {
 		}
 	}
 	if err := s.databases.resume(ctx); err != nil {
+		return err
+	}
+	if err := s.helm.FinishRemovals(ctx); err != nil {
 		return err
 	}
 	if err := s.missingRoutes(ctx); err != nil {

@@ -31,6 +31,8 @@ type World struct {
 	Large  int    // bytes of the large object; 0 is 20 MB
 	Mark   string // stands for each value of a statement; "" is $1, $2 …
 
+	masked bool // by MaskedDrill
+
 	// Files gives the folder with the files of a database, written out; for Masks.
 	Files func(ctx context.Context, d bosman.Database) (dir string, err error)
 }

@@ -1,13 +1,57 @@
 package databasetest
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mask"
 	"github.com/bosman-cd/bosman/internal/need"
 )
+
+// MaskedDrill judges what a backup is restored into where it must be masked
+// before it is the next golden copy. It is killed at those of its points whose
+// names begin with one of prefixes.
+func MaskedDrill(t *testing.T, app string, mk Maker, prefixes ...string) {
+	s := suite{app: app + maskedTag, mk: masked(mk), verbs: []string{"drill"}, prefixes: prefixes, killed: map[string]bool{}}
+	t.Run("drill", s.drill)
+	t.Run("kill", s.kill)
+}
+
+// maskedTag is in the names of apps whose copies are masked, for child
+// processes too.
+const maskedTag = "-masked"
+
+// masked makes the worlds of such apps with masks.
+func masked(mk Maker) Maker {
+	return func(app string) (World, error) {
+		w, err := mk(app)
+		if err != nil || !strings.Contains(app, maskedTag) {
+			return w, err
+		}
+		m, ok := w.Copies.(database.Masker)
+		if !ok {
+			return w, errors.New("these copies cannot be masked")
+		}
+		w.masked = true
+		m.MaskWith(func(context.Context, string, int) (mask.Spec, error) {
+			return mask.Spec{Salt: maskSalt, Columns: map[string]string{"candidate.name": "name"}}, nil
+		})
+		return w, nil
+	}
+}
+
+// hidden sees that a copy does not show what is masked.
+func (w World) hidden(t *testing.T, d bosman.Database) {
+	t.Helper()
+	if shown := w.ask(t, d, "SELECT count(*) FROM candidate WHERE name LIKE 'Za%'"); w.masked != (shown == "0") {
+		t.Errorf("%s rows show what is personal; masked: %v", shown, w.masked)
+	}
+}
 
 // drill: what a backup is restored into to be proven is the next golden copy.
 func (s *suite) drill(t *testing.T) {
@@ -73,6 +117,7 @@ func (s *suite) drill(t *testing.T) {
 	if err != nil || w.rows(to) != 3 || info.Backup != 1 || info.Release != 4 {
 		t.Fatalf("a copy with %d rows: %+v, %v", w.rows(to), info, err)
 	}
+	w.hidden(t, to)
 	w.exec(t, to, "INSERT INTO candidate VALUES (60, 'mine')", "CREATE TABLE mine (x int)")
 	if d = drill(first); d.Made || len(goldens()) != 1 {
 		t.Errorf("the same backup again: %+v", d)
@@ -148,6 +193,7 @@ func (w World) golden(t *testing.T, least int, when string) {
 	if err != nil || w.rows(to) != 3 || info.From != "live" {
 		t.Fatalf("%s: a copy of the golden copy has %d rows: %+v, %v", when, w.rows(to), info, err)
 	}
+	w.hidden(t, to)
 	if err := w.Copies.Drop(t.Context(), to); err != nil {
 		t.Error(err)
 	}

@@ -46,7 +46,7 @@ func Child(mk Maker) (code int, ok bool) {
 	err := json.Unmarshal([]byte(text), &j)
 	if err == nil {
 		var w World
-		if w, err = mk(j.App); err == nil {
+		if w, err = masked(mk)(j.App); err == nil {
 			err = w.do(context.Background(), j)
 		}
 	}

@@ -117,21 +117,50 @@ func TestRunningPidIsThatOfTheServerAlone(t *testing.T) {
 
 func TestLost(t *testing.T) {
 	g := Ground{Dir: t.TempDir(), What: "database server test"}
-	yes, no := func() bool { return true }, func() bool { return false }
-	if !g.Lost(yes) {
+	if !g.Lost() {
 		t.Error("nobody knows when it was started")
 	}
-	if err := g.NoteStart(os.WriteFile); err != nil {
+	started := func() {
+		t.Helper()
+		if err := g.NoteStart(os.WriteFile); err != nil {
+			t.Fatal(err)
+		}
+		if g.Lost() {
+			t.Error("the host was not started again")
+		}
+	}
+	otherBoot := func(was string) {
+		t.Helper()
+		if err := os.WriteFile(g.bootPath(), []byte(was), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	started()
+	for _, was := range []string{"another", ""} {
+		if otherBoot(was); !g.Lost() {
+			t.Errorf("not lost although nothing was written to the disk before the host crashed, boot %q", was)
+		}
+	}
+	if err := g.NoteRest(); err != nil || !g.Lost() {
+		t.Errorf("what was lost is trusted when it is stopped once more: %v", err)
+	}
+	started()
+	if err := errors.Join(g.NoteRest(), g.NoteRest()); err != nil {
 		t.Fatal(err)
 	}
-	if g.Lost(no) {
-		t.Error("the host was not started again")
+	if otherBoot("another"); g.Lost() {
+		t.Error("lost although all was on the disk")
 	}
-	if err := os.WriteFile(g.bootPath(), []byte("another"), 0o600); err != nil {
-		t.Fatal(err)
+	started()
+	if otherBoot("another"); !g.Lost() || g.Rests() {
+		t.Error("what was noted before the start counts after it")
 	}
-	if g.Lost(yes) || !g.Lost(no) {
-		t.Error("after a start of the host, only a server that was stopped before is not lost")
+	if at := g.LostAt(); !at.IsZero() {
+		t.Errorf("lost at %s", at)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	if err := g.NoteLoss(now); err != nil || !g.LostAt().Equal(now) {
+		t.Errorf("lost at %s, %v", g.LostAt(), err)
 	}
 }
 

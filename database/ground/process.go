@@ -108,29 +108,18 @@ func (g Ground) RunningPid(file string) (int, error) {
 
 func (g Ground) bootPath() string { return filepath.Join(g.Dir, "boot") }
 
-// NoteStart notes, before a start, with which start of the host it was. write
-// is atomicfile.Write, or os.WriteFile for a server that may be lost with it.
+// NoteStart notes, before a start, with which start of the host it was, and
+// takes back what NoteRest noted. write is atomicfile.Write, or os.WriteFile
+// for a server that may be lost with it.
 func (g Ground) NoteStart(write func(path string, content []byte, mode fs.FileMode) error) error {
 	boot, err := BootID()
+	if err == nil {
+		err = g.noteUse()
+	}
 	if err != nil {
 		return err
 	}
 	return IOError("note the start of "+g.What, g.Dir, write(g.bootPath(), []byte(boot), 0o600))
-}
-
-// Lost says whether a server that does not run, and does not sync what it
-// writes, was running when the host stopped: its files cannot be trusted then.
-// clean says whether the server was stopped before that.
-func (g Ground) Lost(clean func() bool) bool {
-	was, err := os.ReadFile(g.bootPath())
-	if err != nil {
-		return true
-	}
-	now, err := BootID()
-	if err != nil || string(was) == now {
-		return false
-	}
-	return !clean()
 }
 
 // BootID tells one start of the host from another (random(4)).

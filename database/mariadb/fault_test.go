@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,14 +117,32 @@ func TestServerKilled(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c.lost() {
-		t.Error("stopped cleanly, yet lost")
+	if err := c.Stop(t.Context()); err != nil || !c.lost() {
+		t.Errorf("nothing was written to the disk, yet not lost: %v", err)
 	}
-	if err := os.WriteFile(c.logPath(), []byte("ready for connections.\n"), 0o600); err != nil {
+	if err := c.ground().NoteStart(os.WriteFile); err != nil {
 		t.Fatal(err)
 	}
-	if !c.lost() {
-		t.Error("not stopped, yet not lost")
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c.lost() {
+		t.Error("all is on the disk, yet lost")
+	}
+	if err := c.ground().NoteStart(os.WriteFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if done := ensure(t, c); !done.Recreated {
+		t.Errorf("after a crash of the host it did %+v", done)
+	}
+	if _, err := e.Find(t.Context(), "live"); !errors.Is(err, database.ErrLostWithHost) || bosman.KindOf(err) != bosman.KindNotFound {
+		t.Errorf("whoever looks for it is told: %v", err)
 	}
 }
 

@@ -111,8 +111,12 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 		return bosman.Database{}, err
 	}
 	db := e.home.database(database.NameOnServer(e.app, name), loginUser(e.app, name))
-	return db, e.home.with(ctx, "", "look for database "+db.Name, func(conn *sql.Conn) error {
+	err := e.home.with(ctx, "", "look for database "+db.Name, func(conn *sql.Conn) error {
 		_, err := e.read(ctx, conn, db.Name)
 		return err
 	})
+	if at := e.home.ground().LostAt(); bosman.KindOf(err) == bosman.KindNotFound && !at.IsZero() && len(database.Tags(name)) == 0 {
+		err = database.LostWithHost(name, at)
+	}
+	return db, err
 }

@@ -3,9 +3,11 @@ package mariadb
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/mask"
 )
 
 var _ database.Promoter = (*Engine)(nil)
@@ -36,10 +38,10 @@ func (e *Engine) Promote(ctx context.Context, trial, from bosman.Database, p dat
 		return g, false, err
 	}
 	spec, version, err := e.maskSpec(ctx, from, p.Release)
-	if err != nil || !spec.Empty() {
-		return g, false, err // masks go over tables that have no triggers yet: the next golden copy is made for them
+	if err != nil {
+		return g, false, err
 	}
-	l, err := e.promote(ctx, trial, from, p, version)
+	l, err := e.promote(ctx, trial, from, p, spec, version)
 	if err != nil {
 		return g, false, err
 	}
@@ -49,7 +51,7 @@ func (e *Engine) Promote(ctx context.Context, trial, from bosman.Database, p dat
 	return e.asGolden(l), true, e.dropGoldens(ctx, from)
 }
 
-func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p database.Promotion, version string) (l labelled, err error) {
+func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p database.Promotion, spec mask.Spec, version string) (l labelled, err error) {
 	release, err := e.home.names.Claim(ctx, trial.Name)
 	if err != nil {
 		return l, err
@@ -57,6 +59,13 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 	defer release()
 	src, err := e.reach(from)
 	if err != nil {
+		return l, err
+	}
+	parked, err := e.maskTrial(ctx, trial, spec)
+	if err != nil {
+		return l, err
+	}
+	if err := e.home.point("database.promote.masked"); err != nil {
 		return l, err
 	}
 	if err := e.home.export(ctx, trial.Name); err != nil {
@@ -79,9 +88,42 @@ func (e *Engine) promote(ctx context.Context, trial, from bosman.Database, p dat
 		}
 		l = labelled{db: trial.Name, ready: true, label: label{
 			App: e.app, Name: database.GoldenName(source.Name, p.TakenAt),
-			Source: from.Cluster + "/" + from.Name, Written: database.MarkOf[written](p.Marks[""]), Parked: was.Parked, Mask: version,
+			Source: from.Cluster + "/" + from.Name, Written: database.MarkOf[written](p.Marks[""]), Parked: parked, Mask: version,
 			Copy: p.Copy(source.Name, was.Copy.Bytes),
 		}}
 		return putLabel(ctx, conn, trial.Name, l.label, true)
+	})
+}
+
+// maskTrial masks a database that was restored on trial, and gives what of it
+// waits for the place of an instance. Masks go over bare tables, so that no
+// trigger runs: all else is dropped before and made anew. While it lasts the
+// label says that the database is on trial.
+func (e *Engine) maskTrial(ctx context.Context, trial bosman.Database, spec mask.Spec) ([]object, error) {
+	worker := e.home.database(trial.Name, workerUser(trial.Name))
+	what := &content{}
+	err := e.home.with(ctx, "", "mask "+trial.Name, func(conn *sql.Conn) error {
+		was, err := e.read(ctx, conn, trial.Name)
+		if what.objects = was.Parked; err != nil || spec.Empty() {
+			return err
+		}
+		objects, err := readObjects(ctx, conn, trial.Name)
+		if err == nil {
+			err = dropObjects(ctx, conn, trial.Name, objects)
+		}
+		if err == nil {
+			err = e.home.ensureUser(ctx, conn, worker.User)
+		}
+		what.objects = slices.Concat(objects, was.Parked)
+		return err
+	})
+	if err != nil || spec.Empty() {
+		return what.objects, err
+	}
+	if err := e.mask(ctx, worker, spec, what); err != nil {
+		return nil, err
+	}
+	return what.objects, e.home.with(ctx, "", "shut out who masked "+trial.Name, func(conn *sql.Conn) error {
+		return e.home.setUser(ctx, conn, worker.User, "LOCK")
 	})
 }

@@ -21,7 +21,8 @@ const maxLogged = 200_000 // statements read of the server's log
 // sessions (general_log) and how long each took (slow_query_log) into tables;
 // the texts of those that do not change the schema are read no further than
 // their first word. Locks are read from metadata_lock_info every few
-// milliseconds, where the server has that plugin.
+// milliseconds, and which statements failed from what sql_errlog wrote, where
+// the server has those plugins.
 func (e *Engine) Record(ctx context.Context, d bosman.Database, fn func(context.Context) error) (rec database.Recording, done, err error) {
 	c, err := e.reach(d)
 	if err != nil {
@@ -30,7 +31,7 @@ func (e *Engine) Record(ctx context.Context, d bosman.Database, fn func(context.
 	doing := "record what is done to " + d.Name
 	err = c.with(ctx, "", doing, func(conn *sql.Conn) error {
 		return c.with(ctx, "", doing, func(looking *sql.Conn) error {
-			rec, done, err = record(ctx, conn, looking, d, fn)
+			rec, done, err = c.record(ctx, conn, looking, d, fn)
 			return err
 		})
 	})
@@ -46,15 +47,19 @@ var (
 	}
 )
 
-func record(ctx context.Context, conn, looking *sql.Conn, d bosman.Database, fn func(context.Context) error) (rec database.Recording, done, err error) {
+func (c *Cluster) record(ctx context.Context, conn, looking *sql.Conn, d bosman.Database, fn func(context.Context) error) (rec database.Recording, done, err error) {
 	w, err := newLockWatch(ctx, looking, d)
+	if err != nil {
+		return rec, nil, err
+	}
+	failed, err := c.openErrorLog(ctx, conn)
 	if err != nil {
 		return rec, nil, err
 	}
 	defer func() {
 		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer cancel()
-		err = errors.Join(err, run(off, conn, recordOff...))
+		err = errors.Join(err, run(off, conn, recordOff...), c.closeErrorLog(off, conn))
 	}()
 	if err := run(ctx, conn, slices.Concat(recordOff, recordOn)...); err != nil { // a killed Bosman may have left some
 		return rec, nil, err
@@ -64,7 +69,10 @@ func record(ctx context.Context, conn, looking *sql.Conn, d bosman.Database, fn 
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	rec.Locks, rec.Blind = w.held.Locks(), w.blind
-	return rec, done, errors.Join(readLog(end, conn, d, &rec), watched)
+	if failed.path == "" {
+		rec.Blind = strings.TrimSpace(rec.Blind + " Which statement failed is not seen: this MariaDB has no plugin sql_errlog.")
+	}
+	return rec, done, errors.Join(readLog(end, conn, d, failed, &rec), watched)
 }
 
 // forgetRecording ends what a killed Bosman was recording: the server would go
@@ -75,7 +83,7 @@ func (c *Cluster) forgetRecording(ctx context.Context) error {
 		if err != nil || len(on) == 0 {
 			return err
 		}
-		return run(ctx, conn, recordOff...)
+		return errors.Join(run(ctx, conn, recordOff...), c.closeErrorLog(ctx, conn))
 	})
 }
 
@@ -85,7 +93,7 @@ type logged struct {
 }
 
 // readLog reads what d's user did.
-func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *database.Recording) error {
+func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, failed errorLog, rec *database.Recording) error {
 	from := " WHERE user_host LIKE " + literal(strings.NewReplacer(`\`, `\\`, `_`, `\_`, `%`, `\%`).Replace(d.User)+"[%")
 	took, err := tookOf(ctx, conn, from)
 	if err != nil {
@@ -96,7 +104,7 @@ func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *databa
 	if err != nil {
 		return err
 	}
-	threads := map[string]bool{}
+	threads, ran := map[string]bool{}, map[string]bool{}
 	for _, r := range rows {
 		thread, kind, text := r[0], r[1], r[2]
 		threads[thread] = true
@@ -115,15 +123,17 @@ func readLog(ctx context.Context, conn *sql.Conn, d bosman.Database, rec *databa
 		case len(rec.Statements) >= database.MaxStatements:
 			rec.Cut = true
 		default:
+			ran[text] = true
 			rec.Statements = append(rec.Statements, bosman.RanStatement{SQL: text, Took: d})
 		}
 	}
 	rec.Sessions, rec.Cut = len(threads), rec.Cut || len(rows) == maxLogged
-	return nil
+	failures, err := failed.failures(d.User, func(text string) bool { return ran[text] })
+	markFailed(rec.Statements, failures)
+	return err
 }
 
 // tookOf gives how long statements took, in order for each thread and text.
-// Whether one failed the server does not say there.
 func tookOf(ctx context.Context, conn *sql.Conn, from string) (map[logged][]time.Duration, error) {
 	rows, err := table(ctx, conn, "SELECT thread_id, CAST(TIME_TO_SEC(query_time) * 1000000 AS SIGNED), LEFT(CONVERT(sql_text USING utf8mb4), "+strconv.Itoa(database.MaxStatementText)+") FROM mysql.slow_log"+from+
 		" LIMIT "+strconv.Itoa(maxLogged))

@@ -53,6 +53,12 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	}
 	if pid == 0 && c.initialised() && c.lost() {
 		c.log().Warn("scratch database server thrown away: the host stopped without warning")
+		if err := c.ground().NoteLoss(time.Now()); err != nil {
+			return done, err
+		}
+		if err := c.point("mariadb.lost"); err != nil {
+			return done, err
+		}
 		if err := errors.Join(os.RemoveAll(c.dataDir()), os.RemoveAll(c.goldenDir())); err != nil {
 			return done, ground.IOError("remove the scratch database server", c.Dir, err)
 		}
@@ -100,16 +106,23 @@ func (c *Cluster) Stop(ctx context.Context) error {
 		return err
 	}
 	pid, err := c.runningPid()
-	if err != nil || pid == 0 {
+	if err != nil {
 		return err
+	}
+	if pid == 0 {
+		return c.rest()
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return bosman.Unavailable("could not stop database server %s", c.Name).Because(err)
 	}
 	deadline := time.Now().Add(2 * time.Minute)
 	for time.Now().Before(deadline) {
-		if pid, err := c.runningPid(); err != nil || pid == 0 {
+		pid, err := c.runningPid()
+		if err != nil {
 			return err
+		}
+		if pid == 0 {
+			return c.rest()
 		}
 		select {
 		case <-ctx.Done():
@@ -118,6 +131,14 @@ func (c *Cluster) Stop(ctx context.Context) error {
 		}
 	}
 	return bosman.Unavailable("database server %s did not stop within two minutes", c.Name).WithNext("its log is in " + c.logDir())
+}
+
+// rest writes what a stopped scratch server left to the kernel to the disk.
+func (c *Cluster) rest() error {
+	if c.Profile != Scratch || !c.initialised() {
+		return nil
+	}
+	return c.ground().NoteRest()
 }
 
 // program finds one of MariaDB's programs, which are not all in PATH.
@@ -225,6 +246,7 @@ func (c *Cluster) settings() [][2]string {
 		{"innodb_buffer_pool_load_at_startup", "OFF"},
 	}
 	if c.Profile == Scratch {
+		s = append(s, errorLogSettings(c.logDir())...)
 		return append(s, [][2]string{
 			{"event_scheduler", "OFF"}, // copies do nothing by themselves
 			{"innodb_buffer_pool_size", "96M"},
@@ -342,17 +364,9 @@ func (c *Cluster) lastWords() string { return ground.LastWords(c.logPath()) }
 // runningPid is the server's pid, 0 if it does not run.
 func (c *Cluster) runningPid() (int, error) { return c.ground().RunningPid(c.pidPath()) }
 
-// lost says whether the scratch server did not stop cleanly before the host
-// did: what was not synced cannot be trusted then.
-func (c *Cluster) lost() bool {
-	if c.Profile != Scratch {
-		return false
-	}
-	return c.ground().Lost(func() bool {
-		lines := strings.Split(c.lastWords(), "\n")
-		return strings.HasSuffix(lines[len(lines)-1], "Shutdown complete")
-	})
-}
+// lost says whether the scratch server's files cannot be trusted since the host
+// crashed: nobody knows which of them reached the disk.
+func (c *Cluster) lost() bool { return c.Profile == Scratch && c.ground().Lost() }
 
 // upgrade brings the server's own tables to the version that runs now.
 func (c *Cluster) upgrade(ctx context.Context) error {

@@ -55,6 +55,12 @@ func TestSuiteOnMain(t *testing.T) {
 	databasetest.Test(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, append(databasetest.Verbs(), "wayback", "drill")...)
 }
 
+func TestMaskedDrill(t *testing.T) {
+	main, scratch := clusters(t)
+	t.Setenv(childEnv, shared.dir)
+	databasetest.MaskedDrill(t, "smain", func(app string) (databasetest.World, error) { return world(app, main, main, scratch) }, "database.golden.masked", "database.promote.")
+}
+
 func TestSuiteOnScratch(t *testing.T) {
 	main, scratch := clusters(t)
 	t.Setenv(childEnv, shared.dir)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/ground"
 )
 
@@ -155,16 +157,42 @@ func TestScratchIsMadeAnewAfterTheHostCrashed(t *testing.T) {
 	if got := ensure(t, c); got.Recreated {
 		t.Fatal("the server alone died: nothing is lost")
 	}
+	rebooted := func() {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another boot"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	mustSQL(t, d, "CREATE TABLE candidate (name text)")
-	kill(t, pidOf(t, c), syscall.SIGKILL)
-	if err := os.WriteFile(filepath.Join(c.Dir, "boot"), []byte("another boot"), 0o600); err != nil {
+	if err := c.Stop(t.Context()); err != nil { // and writes all to the disk
 		t.Fatal(err)
 	}
+	rebooted()
+	if got := ensure(t, c); got.Recreated {
+		t.Fatalf("it was stopped before the host was: %+v", got)
+	}
+	mustSQL(t, d, "SELECT name FROM candidate")
+	// Stopped by somebody else: "shut down", and nobody knows what of it is on
+	// the disk.
+	if out, err := c.asOwner(t.Context(), "pg_ctl", "stop", "-D", c.dataDir(), "-m", "fast", "-w"); err != nil {
+		t.Fatal(err, out)
+	}
+	rebooted()
 	if got := ensure(t, c); !got.Recreated {
 		t.Fatalf("the host died: %+v", got)
 	}
 	if _, err := connect(t.Context(), d); err == nil {
 		t.Fatal("the old database should be gone")
+	}
+	e := engine(t, "rms", c)
+	if _, err := e.Find(t.Context(), "testing-anna"); !errors.Is(err, database.ErrLostWithHost) || bosman.KindOf(err) != bosman.KindNotFound || bosman.AsError(err).Next != "take a fresh copy: bosman reset testing-anna" {
+		t.Errorf("whoever looks for it is told: %v", err)
+	}
+	if _, err := e.Create(t.Context(), "testing-anna"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Find(t.Context(), "testing-anna"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -392,6 +392,9 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 	ok, err := e.home.exists(ctx, db.Name)
 	if err == nil && !ok {
 		err = bosman.NotFound("there is no database %s on cluster %s", db.Name, e.home.Name)
+		if at := e.home.ground().LostAt(); !at.IsZero() && len(database.Tags(name)) == 0 {
+			err = database.LostWithHost(name, at)
+		}
 	}
 	return db, err
 }

@@ -220,7 +220,7 @@ func (l *logReader) line(line string) {
 	switch {
 	case level == "ERROR" || level == "FATAL":
 		if n := l.open[pid]; n > 0 && level == "ERROR" {
-			l.rec.Statements[n-1].Failed = true
+			l.rec.Statements[n-1].Failed, l.rec.Statements[n-1].Error = true, text
 		}
 		delete(l.open, pid)
 	case level != "LOG":

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -53,6 +52,12 @@ func (c *Cluster) Ensure(ctx context.Context) (Ensured, error) {
 	}
 	if c.initialised() && c.lost() {
 		c.log().Warn("scratch cluster thrown away: the host stopped without warning")
+		if err := c.ground().NoteLoss(time.Now()); err != nil {
+			return done, err
+		}
+		if err := faults.Point("postgres.lost"); err != nil {
+			return done, err
+		}
 		if err := os.RemoveAll(c.dataDir()); err != nil {
 			return done, ground.IOError("remove the scratch cluster", c.Dir, err)
 		}
@@ -88,8 +93,11 @@ func (c *Cluster) Stop(ctx context.Context) error {
 		return err
 	}
 	pid, err := c.runningPid()
-	if err != nil || pid == 0 {
+	if err != nil {
 		return err
+	}
+	if pid == 0 {
+		return c.rest()
 	}
 	c.talking.Lock()
 	if c.line != nil {
@@ -100,7 +108,15 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	if err != nil {
 		return bosman.Unavailable("could not stop database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
 	}
-	return nil
+	return c.rest()
+}
+
+// rest writes what a stopped scratch cluster left to the kernel to the disk.
+func (c *Cluster) rest() error {
+	if c.Profile != Scratch || !c.initialised() {
+		return nil
+	}
+	return c.ground().NoteRest()
 }
 
 // asOwner runs one of PostgreSQL's programs as the server's user and gives
@@ -335,29 +351,6 @@ func (c *Cluster) removeStale() error {
 	return nil
 }
 
-// lost says whether the scratch cluster did not stop cleanly before the host
-// did: without fsync its files cannot be trusted then.
-func (c *Cluster) lost() bool {
-	if c.Profile == Main {
-		return false
-	}
-	return c.ground().Lost(c.shutDown)
-}
-
-// shutDown says whether the server stopped cleanly.
-func (c *Cluster) shutDown() bool {
-	program := filepath.Join(c.BinDir, "pg_controldata")
-	if _, err := os.Stat(program); err != nil {
-		return false // nobody can tell
-	}
-	out, err := exec.Command(program, "-D", c.dataDir()).Output()
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(out)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && k == "Database cluster state" {
-			return strings.TrimSpace(v) == "shut down"
-		}
-	}
-	return false
-}
+// lost says whether the files cannot be trusted since the host crashed: without
+// fsync nobody knows which of them reached the disk.
+func (c *Cluster) lost() bool { return c.Profile != Main && c.ground().Lost() }

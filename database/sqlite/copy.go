@@ -119,6 +119,13 @@ func (e *Engine) Backup(ctx context.Context, d bosman.Database, dir string) (dat
 	if info.Name, err = e.nameOf(d); err != nil {
 		return info, err
 	}
+	state, err := settled(ctx, d.Name) // before it is read
+	if err == nil {
+		err = database.Marked(&info, state)
+	}
+	if err != nil {
+		return info, err
+	}
 	file := filepath.Join(dir, backupName)
 	if err := pagesInto(ctx, d.Name, file); err != nil {
 		return info, err

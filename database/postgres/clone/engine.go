@@ -206,8 +206,7 @@ func (e *Engine) Find(_ context.Context, name string) (bosman.Database, error) {
 		return d, err
 	}
 	if at, lost := x.Lost[name]; lost {
-		return d, bosman.NotFound("the copy of %s was lost when the host stopped without warning (found %s)", name, at.UTC().Format("2006-01-02 15:04 UTC")).
-			WithNext("take a fresh copy: bosman reset " + name)
+		return d, database.LostWithHost(name, at)
 	}
 	return d, bosman.NotFound("there is no database %s among the copies of %s", d.Name, e.app)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bosman "github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/database/ground"
 	"github.com/bosman-cd/bosman/database/postgres"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
@@ -60,6 +61,14 @@ func (x *index) remove(id string) {
 	}
 }
 
+// lose notes that the copy of an instance went with the host.
+func (x *index) lose(name string, found time.Time) {
+	if x.Lost == nil {
+		x.Lost = map[string]time.Time{}
+	}
+	x.Lost[name] = found
+}
+
 func (h *Host) indexPath(app string) string { return filepath.Join(h.Dir, app, "index.json") }
 
 func (h *Host) notePath(app string) string { return filepath.Join(h.Dir, app, "index.now") }
@@ -86,22 +95,63 @@ func (h *Host) readLocked(app string) (x index, noted bool, err error) {
 	case err != nil:
 		return x, false, diskError("read the list of copies", h.Dir, err)
 	}
-	b, err = os.ReadFile(h.notePath(app))
-	if errors.Is(err, fs.ErrNotExist) {
-		return x, false, nil
-	}
-	if err != nil {
-		return x, false, diskError("read the list of copies", h.Dir, err)
-	}
-	boot, err := ground.BootID()
-	if err != nil {
-		return x, false, err
-	}
-	var n index
-	if json.Unmarshal(b, &n) != nil || n.Boot != boot || n.Number <= x.Number {
-		return x, false, nil // of before the host was restarted, or written down since
+	n, counts, err := h.readNote(app)
+	if err != nil || !counts || n.Number <= x.Number {
+		return x, false, err // of before the host was restarted, or written down since
 	}
 	return n, true, nil
+}
+
+// readNote gives what was noted last, and whether it still counts: it does not
+// outlive the host.
+func (h *Host) readNote(app string) (n index, counts bool, err error) {
+	b, err := os.ReadFile(h.notePath(app))
+	if errors.Is(err, fs.ErrNotExist) {
+		return n, false, nil
+	}
+	if err != nil {
+		return n, false, diskError("read the list of copies", h.Dir, err)
+	}
+	boot, err := ground.BootID()
+	if err != nil || json.Unmarshal(b, &n) != nil { // it was not on the disk
+		return index{}, false, err
+	}
+	return n, n.Boot == boot, nil
+}
+
+// forgetNote removes a note that went with the host. Copies that were handed
+// out just before are lost: their servers ran.
+func (h *Host) forgetNote(app string, found time.Time) error {
+	h.mu.Lock()
+	n, counts, err := h.readNote(app)
+	h.mu.Unlock()
+	if err != nil || counts {
+		return err
+	}
+	x, err := h.read(app)
+	if err != nil {
+		return err
+	}
+	var gone []string
+	for _, en := range n.Entries {
+		if n.Number > x.Number && en.Golden == nil && len(database.Tags(en.Name)) == 0 && x.find(en.Name) == nil {
+			gone = append(gone, en.Name)
+		}
+	}
+	if len(gone) > 0 {
+		if err := h.update(app, func(all *index) error {
+			for _, name := range gone {
+				all.lose(name, found)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(h.notePath(app)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError("forget what was noted of copies", h.Dir, err)
+	}
+	return nil
 }
 
 // update changes the index of an app in one step, on its disk.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
@@ -125,6 +126,23 @@ func TestNotes(t *testing.T) {
 		if _, err := s.Find(t.Context(), "testing-anna"); bosman.KindOf(err) != bosman.KindNotFound {
 			t.Errorf("after the host was restarted, with %.20q: %v", was, err)
 		}
+	}
+	// After the host crashed, whoever was handed a copy just before is told.
+	if err := os.WriteFile(note, []byte(strings.ReplaceAll(string(b), boot, "another")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(s.host.indexPath("notes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.host.forgetNote("notes", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find(t.Context(), "testing-anna"); !errors.Is(err, database.ErrLostWithHost) || there(note) {
+		t.Errorf("handed out before the host crashed: %v", err)
+	}
+	if err := os.WriteFile(s.host.indexPath("notes"), before, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(note, b, 0o600); err != nil {
 		t.Fatal(err)

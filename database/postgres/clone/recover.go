@@ -4,11 +4,9 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
-	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
-	"github.com/bosman-cd/bosman/database/storage"
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
@@ -17,6 +15,9 @@ import (
 // started. A server that cannot be started is reported, and does not keep the
 // others from theirs.
 func (e *Engine) Recover(ctx context.Context) error {
+	if err := e.host.forgetNote(e.app, e.now().UTC()); err != nil {
+		return err
+	}
 	x, err := e.host.read(e.app)
 	if err != nil {
 		return err
@@ -70,11 +71,7 @@ func (e *Engine) recoverOne(ctx context.Context, en entry) error {
 		return err
 	}
 	if !runs {
-		lost, err := c.Lost()
-		if err != nil {
-			return err
-		}
-		if lost || !whole {
+		if c.Lost() || !whole {
 			e.log.Warn("the host stopped without warning, and a copy with it; it needs to be made anew", "database", en.Name)
 			return e.lose(ctx, en)
 		}
@@ -98,10 +95,7 @@ func (e *Engine) lose(ctx context.Context, en entry) error {
 	if err := e.host.update(e.app, func(all *index) error {
 		all.remove(en.ID)
 		if en.Golden == nil && len(database.Tags(en.Name)) == 0 {
-			if all.Lost == nil {
-				all.Lost = map[string]time.Time{}
-			}
-			all.Lost[en.Name] = e.now().UTC()
+			all.lose(en.Name, e.now().UTC())
 		}
 		return nil
 	}); err != nil {
@@ -207,6 +201,11 @@ func (e *Engine) tend(ctx context.Context, en entry, idle func(app, instance str
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		if now, rerr := c.Runs(); err == nil && rerr == nil && !now {
+			err = c.Rest() // nobody needs it for now
+		}
+	}()
 	unused := en.Parked || !en.KeptAt.IsZero() || idle != nil && len(database.Tags(en.Name)) == 0 && idle(e.app, en.Name)
 	switch {
 	case unused && runs:
@@ -243,7 +242,12 @@ func (h *Host) Stop(ctx context.Context) error {
 			return err
 		}
 	}
-	return diskError("write the copies to their disk", h.Dir, storage.Sync(h.Dir))
+	for _, data := range all {
+		if err := h.server(filepath.Dir(data)).Rest(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Held names the databases of instances here, of all apps, kept ones included.

@@ -116,8 +116,16 @@ func TestHostCrash(t *testing.T) {
 	if _, err := s.host.Tend(t.Context(), func(app, instance string) bool { return app == "crash" && instance == "testing-ben" }); err != nil {
 		t.Fatal(err)
 	}
+	cara := s.copy(t, "testing-cara")
+	stopped := s.dir(t, cara)
+	if err := s.host.server(stopped).Stop(t.Context()); err != nil { // by somebody else: nothing is synced
+		t.Fatal(err)
+	}
 	lost := s.dir(t, anna)
 	s.crash(t, lost)
+	if err := os.WriteFile(filepath.Join(stopped, "boot"), []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(s.dir(t, ben), "boot"), []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +136,22 @@ func TestHostCrash(t *testing.T) {
 	if bosman.KindOf(err) != bosman.KindNotFound || !strings.Contains(err.Error(), "bosman reset testing-anna") {
 		t.Errorf("the lost copy: %v", err)
 	}
-	if there(lost) {
+	if there(lost) || there(stopped) {
 		t.Error("its files are left")
+	}
+	if _, err := s.Find(t.Context(), "testing-cara"); !errors.Is(err, database.ErrLostWithHost) {
+		t.Errorf("a copy that was stopped, and not written to the disk: %v", err)
 	}
 	if err := s.Wake(t.Context(), "testing-ben"); err != nil || s.rows(t, ben) != 1000 {
 		t.Errorf("the copy that was stopped: %v", err)
+	}
+	woken := s.dir(t, ben)
+	s.crash(t, woken)
+	if err := s.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find(t.Context(), "testing-ben"); !errors.Is(err, database.ErrLostWithHost) || there(woken) {
+		t.Errorf("woken after it was written to the disk, it is trusted: %v", err)
 	}
 	if g, err := s.Goldens(t.Context(), s.from); err != nil || len(g) != 1 {
 		t.Errorf("golden copies: %+v, %v", g, err)

@@ -187,7 +187,7 @@ func (s *Story) data(ago before) {
 		"c25": {
 			App: rms, Release: 134, Change: 25, State: bosman.RehearsalFailed, Copy: copied, Took: 800 * time.Millisecond, Sessions: 1, Closed: true,
 			Reason:     "column \"filter\" of relation \"candidates_candidate\" contains null values",
-			Statements: []bosman.RanStatement{{SQL: `ALTER TABLE "candidates_candidate" ADD COLUMN "filter" varchar(40) NOT NULL`, Failed: true}},
+			Statements: []bosman.RanStatement{{SQL: `ALTER TABLE "candidates_candidate" ADD COLUMN "filter" varchar(40) NOT NULL`, Failed: true, Error: `column "filter" of relation "candidates_candidate" contains null values`}},
 			Output:     "Applying candidates.0006_filter...\ndjango.db.utils.IntegrityError: column \"filter\" of relation \"candidates_candidate\" contains null values",
 		},
 	}
