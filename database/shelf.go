@@ -121,7 +121,10 @@ func sharesBlocks(dir string) bool {
 
 func treeSize(ctx context.Context, root string) (int64, error) {
 	all, err := walk(ctx, root)
-	_, size := tally(all)
+	var size int64
+	for i := range all {
+		size += all[i].held // of a file with holes less than its size
+	}
 	return size, err
 }
 
@@ -165,6 +168,15 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 	for i := range have {
 		old[have[i].path()] = &have[i]
 	}
+	from, _, err := openTree(src)
+	if err != nil {
+		return t, err
+	}
+	if from == nil {
+		want = nil // gone a moment ago
+	} else {
+		defer func() { err = errors.Join(err, from.Close()) }()
+	}
 	list := make([]shelved, 0, len(want))
 	for i := range want {
 		l := &want[i]
@@ -173,7 +185,7 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 		if err := ctx.Err(); err != nil {
 			return t, err
 		}
-		fresh, err := s.put(ctx, src, l, was, known[l.path()])
+		fresh, err := s.put(ctx, from, l, was, known[l.path()])
 		if err != nil {
 			return t, err
 		}
@@ -195,7 +207,7 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 
 // put brings one path of the source onto the shelf; fresh says that it was
 // written anew.
-func (s shelf) put(ctx context.Context, src string, l, was *leaf, known shelved) (fresh bool, err error) {
+func (s shelf) put(ctx context.Context, src *os.Root, l, was *leaf, known shelved) (fresh bool, err error) {
 	to := filepath.Join(s.ready(), l.path())
 	if was != nil && was.Mode.Type() != l.Mode.Type() {
 		if err := os.RemoveAll(to); err != nil {
@@ -225,9 +237,14 @@ func (s shelf) put(ctx context.Context, src string, l, was *leaf, known shelved)
 		return false, err
 	}
 	begun := time.Now()
-	if _, err := CopyFile(filepath.Join(src, l.path()), to, 0o600); errors.Is(err, fs.ErrNotExist) {
+	in, err := openIn(src, l.path())
+	if errors.Is(err, errVanished) {
 		return false, nil
-	} else if err != nil {
+	}
+	if err == nil {
+		_, err = copyOpen(in, to, 0o600)
+	}
+	if err != nil {
 		return false, err
 	}
 	if IsLow(ctx) { // half of the time belongs to others
