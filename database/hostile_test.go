@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/internal/need"
 )
@@ -209,5 +210,39 @@ func TestFolderBecomesALink(t *testing.T) {
 			}
 			leaked("backed up", back.Files)
 		}
+	}
+}
+
+// TestNoRoomForCopiedFiles: a copy of the files that would leave no room for
+// live is refused before a byte is written, with what to do.
+func TestNoRoomForCopiedFiles(t *testing.T) {
+	need.Root(t)
+	k := keep(t)
+	small := t.TempDir()
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=20m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(small, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	from := filepath.Join(small, "staging")
+	put(t, from, "a", bytes.Repeat([]byte("a"), 6<<20))
+	copied := func(name string) error {
+		_, _, _, err := k.Replace(t.Context(), database.Snapshot{Files: from}, name, database.Snapshot{Files: filepath.Join(small, name)}, database.CopyOptions{From: "staging"})
+		return err
+	}
+	if err := copied("testing-anna"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, from, "b", []byte("more")) // 6 MB fit into the 8 that are free, but a tenth must stay
+	put(t, from, "c", bytes.Repeat([]byte("c"), 400<<10))
+	err := copied("testing-ben")
+	if e := bosman.AsError(err); bosman.KindOf(err) != bosman.KindUnavailable || !strings.Contains(e.Message, "no room") || e.Kept == "" || !strings.Contains(e.Next, "bosman instances remove") {
+		t.Errorf("it goes too far: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(small, "testing-ben*")); err != nil || len(left) != 0 {
+		t.Errorf("%q is left, %v", left, err)
 	}
 }

@@ -52,7 +52,7 @@ func (k *Keeper) StockFiles(ctx context.Context, name, files string, least int64
 	k.shelves.Lock()
 	defer k.shelves.Unlock()
 	s := k.shelfOf(name)
-	size, err := treeSize(ctx, files)
+	size, err := FilesSize(ctx, files)
 	if err != nil {
 		return Tree{}, err
 	}
@@ -71,15 +71,21 @@ func (k *Keeper) StockFiles(ctx context.Context, name, files string, least int64
 // copyFiles copies the files of an instance: from the shelf, if it has a copy
 // ready, else one by one.
 func (k *Keeper) copyFiles(ctx context.Context, name, src, dst string, uid int) (Tree, error) {
-	if bosman.CheckName("instance", name) != nil || !k.shelves.TryLock() { // it is being stocked
+	anew := func() (Tree, error) {
+		if err := copyRoom(ctx, src, filepath.Dir(dst)); err != nil {
+			return Tree{}, err
+		}
 		return CopyTree(ctx, src, dst, uid)
+	}
+	if bosman.CheckName("instance", name) != nil || !k.shelves.TryLock() { // it is being stocked
+		return anew()
 	}
 	defer k.shelves.Unlock()
 	s := k.shelfOf(name)
 	_, err1 := os.Lstat(s.ready())
 	_, err2 := os.Lstat(src)
 	if err1 != nil || err2 != nil {
-		return CopyTree(ctx, src, dst, uid)
+		return anew()
 	}
 	t, err := s.update(ctx, src)
 	if err != nil {
@@ -90,7 +96,7 @@ func (k *Keeper) copyFiles(ctx context.Context, name, src, dst string, uid int) 
 	}
 	err = errors.Join(os.Remove(s.list()), os.Rename(s.ready(), dst))
 	if errors.Is(err, unix.EXDEV) {
-		return CopyTree(ctx, src, dst, uid)
+		return anew()
 	}
 	if err != nil {
 		return t, diskError("copy the files", dst, err)
@@ -119,7 +125,9 @@ func sharesBlocks(dir string) bool {
 	return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil
 }
 
-func treeSize(ctx context.Context, root string) (int64, error) {
+// FilesSize is what the files in a folder take on the disk, or would if they
+// shared nothing; 0 for a missing one.
+func FilesSize(ctx context.Context, root string) (int64, error) {
 	all, err := walk(ctx, root)
 	var size int64
 	for i := range all {

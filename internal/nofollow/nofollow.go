@@ -94,3 +94,14 @@ func Dial(ctx context.Context, d *net.Dialer, path string) (net.Conn, error) {
 	}
 	return conn, err
 }
+
+// OpenRoot opens the folder that rel names below folder, to reach what lies in
+// it; see os.Root.
+func OpenRoot(folder, rel string) (*os.Root, error) {
+	at, err := Open(folder, rel, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = at.Close() }() // a place, not content
+	return os.OpenRoot("/proc/self/fd/" + strconv.Itoa(int(at.Fd())))
+}
