@@ -51,8 +51,8 @@ c.commit()"`)
 		t.Errorf("%s: %q %v", stop.State, stop.Why, stop.Error)
 	}
 	i, err := w.s.store.Instance(ctx, "tiny", "testing-anna")
-	if err != nil || !i.Stopped {
-		t.Errorf("stopped %t, %v", i.Stopped, err)
+	if err != nil || !i.Stopped || i.Asleep || !strings.Contains(i.Note, "grew from") {
+		t.Errorf("%+v, %v", i, err)
 	}
 	if n, err := w.s.databases.taken(ctx, i); err != nil || n < 12*mb/2 {
 		t.Errorf("its data takes %d bytes, %v", n, err)
