@@ -38,10 +38,10 @@ func TestBackupsThatAWayBackNeedsStay(t *testing.T) {
 		}
 	}
 	for _, op := range []bosman.Operation{
-		{Number: 1, Plan: bosman.PlanDeploy, State: bosman.OpDone, Committed: true, Backup: 1},   // an older deployment
-		{Number: 2, Plan: bosman.PlanDeploy, State: bosman.OpDone, Committed: true, Backup: 2},   // the last that switched
-		{Number: 3, Plan: bosman.PlanDeploy, State: bosman.OpFailed, Backup: 3},                  // one that did not
-		{Number: 4, Plan: bosman.PlanRestore, State: bosman.OpRunning, Committed: false, Backup: 4}, // at work
+		{Number: 1, Plan: bosman.PlanDeploy, State: bosman.OpDone, Committed: true, Backup: 1}, // an older deployment
+		{Number: 2, Plan: bosman.PlanDeploy, State: bosman.OpDone, Committed: true, Backup: 2}, // the last that switched
+		{Number: 3, Plan: bosman.PlanDeploy, State: bosman.OpFailed, Backup: 3},                // one that did not
+		{Number: 4, Plan: bosman.PlanRestore, State: bosman.OpRunning, Backup: 4},              // at work
 	} {
 		op.App, op.Instance, op.CreatedAt = "rms", "live", r.now
 		if err := r.Store.SaveOperation(ctx, op); err != nil {

@@ -86,7 +86,7 @@ func TestLinkPutThereMeanwhile(t *testing.T) {
 	defer owner.Wait()
 	defer cancel()
 	opened := 0
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		s, err := e.Schema(t.Context(), anna)
 		if err != nil {
 			continue // caught in the middle
