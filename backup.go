@@ -69,6 +69,16 @@ func CountedBackup(all []Backup) (Backup, bool) {
 	return best, !best.CreatedAt.IsZero()
 }
 
+// clockSlack is how far clocks may differ before a time counts as one of the
+// future.
+const clockSlack = 10 * time.Minute
+
+// PastBackups leaves out those that seem to be of the future: the clock was
+// ahead when they were made, and they tell nothing of how old the newest one is.
+func PastBackups(all []Backup, now time.Time) []Backup {
+	return slices.DeleteFunc(slices.Clone(all), func(b Backup) bool { return b.CreatedAt.After(now.Add(clockSlack)) })
+}
+
 // BackupTrouble says in a sentence why the backups of an instance cannot be
 // relied on; "" when they can. due is the moment of the schedule that must be
 // behind them by now (zero: none), since is when the instance began to run
@@ -102,14 +112,28 @@ const failedStay = 7 * 24 * time.Hour
 // SurplusBackups gives those backups of an instance that need not stay, oldest
 // first. What stays: the newest Keep that count, those younger than For, the
 // newest that counts whatever its age, all made after it, and those needed.
-// Without Keep and For all stay.
+// Without Keep and For all stay. Clocks may have been wrong: what seems to be of
+// the future takes no place of others, and what was made last, by its number,
+// stays if it counts.
 func SurplusBackups(all []Backup, p BackupPolicy, now time.Time, needed func(Backup) bool) []Backup {
 	if p.Keep <= 0 && p.For <= 0 {
 		return nil
 	}
+	last := 0
+	rank := func(b Backup) (n int) { // of the future: behind the others
+		if b.CreatedAt.After(now.Add(clockSlack)) {
+			n = 1
+		}
+		return n
+	}
 	all = slices.SortedFunc(slices.Values(all), func(a, b Backup) int { // newest first
-		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.Number, a.Number))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.Number, a.Number))
 	})
+	for _, b := range all {
+		if !b.VerifiedAt.IsZero() {
+			last = max(last, b.Number)
+		}
+	}
 	var out []Backup
 	good := 0
 	for _, b := range all {
@@ -119,7 +143,7 @@ func SurplusBackups(all []Backup, p BackupPolicy, now time.Time, needed func(Bac
 		}
 		age := now.Sub(b.CreatedAt)
 		switch {
-		case good == 0, counts && good == 1, needed(b): // nothing newer counts
+		case good == 0, counts && good == 1, counts && b.Number == last, needed(b): // nothing newer counts
 		case !counts && b.Error == "" && age < 24*time.Hour: // perhaps under way
 		case !counts && b.Error != "":
 			if age > failedStay {

@@ -37,6 +37,10 @@ func TestSurplusBackups(t *testing.T) {
 		"the newest that counts":   {[]bosman.Backup{raw(4, day), failed(3, 2*day), good(2, 3*day), good(1, 4*day)}, bosman.BackupPolicy{Keep: 1}, nil, []int{1}},
 		"failed ones go later":     {[]bosman.Backup{good(3, day), failed(2, 3*day), failed(1, 9*day)}, bosman.BackupPolicy{Keep: 5}, nil, []int{1}},
 		"under way stays":          {[]bosman.Backup{good(3, time.Hour), raw(2, 2*time.Hour), raw(1, 3*day)}, bosman.BackupPolicy{For: day}, nil, []int{1}},
+		"the clock was ahead":      {[]bosman.Backup{good(4, day), good(3, 2*day), good(2, -1000*day), good(1, 3*day)}, bosman.BackupPolicy{Keep: 2}, nil, []int{2, 1}},
+		"ahead, and kept by age":   {[]bosman.Backup{good(4, day), good(2, -1000*day), good(1, 30*day)}, bosman.BackupPolicy{For: 7 * day}, nil, []int{1}},
+		"the clock was behind":     {[]bosman.Backup{good(4, 9000*day), good(3, day), good(2, 2*day), good(1, 3*day)}, bosman.BackupPolicy{Keep: 2, For: day}, nil, []int{1}},
+		"set back just now":        {[]bosman.Backup{good(4, time.Hour), good(3, -9000*day), good(2, -9001*day)}, bosman.BackupPolicy{Keep: 3}, nil, nil},
 		"nothing counts":           {[]bosman.Backup{failed(2, 30*day), raw(1, 40*day)}, bosman.BackupPolicy{Keep: 1}, nil, nil},
 	} {
 		var got []int
@@ -73,5 +77,22 @@ func TestBackupTrouble(t *testing.T) {
 		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// TestClockThatWasAhead: a backup of the year 2030 must not make the ones that
+// are missing since look as if they were there.
+func TestClockThatWasAhead(t *testing.T) {
+	now := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	all := []bosman.Backup{
+		{Number: 8, CreatedAt: now.Add(5 * time.Minute), VerifiedAt: now}, // another machine's clock
+		{Number: 7, CreatedAt: now.Add(30000 * time.Hour), VerifiedAt: now},
+		{Number: 6, CreatedAt: now.Add(-80 * time.Hour), VerifiedAt: now},
+	}
+	if past := bosman.PastBackups(all, now); len(past) != 2 || past[0].Number != 8 || past[1].Number != 6 || len(all) != 3 {
+		t.Errorf("%+v", past)
+	}
+	if got := bosman.BackupTrouble(bosman.PastBackups(all[1:], now), now.Add(-30*time.Hour), now.Add(-1000*time.Hour)); !strings.Contains(got, "k6") {
+		t.Errorf("%q", got)
 	}
 }

@@ -93,7 +93,7 @@ type backupRestoreCmd struct {
 
 // Help gives examples.
 func (backupRestoreCmd) Help() string {
-	return "The present database and files are kept as a backup first.\n\nExamples:\n  bosman backup restore k12 --wait\n  bosman backup restore k12 --instance staging --yes"
+	return "The present database and files are kept: bosman kept list.\n\nExamples:\n  bosman backup restore k12 --wait\n  bosman backup restore k12 --instance staging --yes"
 }
 
 // Run restores.

@@ -65,7 +65,7 @@ func (e *env) explain(p bosman.RevertPlan) string {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch {
 	case p.Release == 0:
-		say("%s runs %s and has no release to go back to.", p.Instance, releaseRef(p.From))
+		return fmt.Sprintf("%s runs %s and has no release to go back to; deploy another one instead: bosman deploy %s --release rN", p.Instance, releaseRef(p.From), p.Instance)
 	case p.Release == p.From:
 		say("%s stays on %s; %s is taken back.", p.Instance, releaseRef(p.From), opRef(p.Reverts))
 	default:
@@ -130,7 +130,7 @@ func (e *env) restoring(app string, n int, instance string) (string, error) {
 	}
 	for _, b := range all {
 		if b.Number == n {
-			return fmt.Sprintf("The database and files of %s will be replaced by %s: %s, made %s (%s), %d rows in %d tables, %s.\nWhatever was entered since then will be gone from %s; the present data is kept as a backup.",
+			return fmt.Sprintf("The database and files of %s will be replaced by %s: %s, made %s (%s), %d rows in %d tables, %s.\nWhatever was entered since then will be gone from %s; the present data is kept: bosman kept list.",
 				first(instance, b.Instance), backupRef(n), first(b.Why, "by hand"), e.ago(b.CreatedAt), b.CreatedAt.Local().Format("2006-01-02 15:04"), b.Rows, b.Tables, size(b.Bytes), first(instance, b.Instance)), nil
 		}
 	}

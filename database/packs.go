@@ -37,7 +37,7 @@ func packFolder(app string) string { return "files/" + app + "/" }
 type packer struct {
 	vault Vault
 	app   string
-	root  string
+	root  *os.Root // the folder of the files; nil for none
 	all   []leaf
 	packs map[string]Content // those used
 	new   []string           // those written now
@@ -228,7 +228,11 @@ func (l *leaf) write(root *os.Root, content io.Reader, uid int) error {
 		return err
 	}
 	h := sha256.New()
-	n, err := io.Copy(f, io.TeeReader(content, h))
+	to := &holes{f: f}
+	n, err := io.Copy(to, io.TeeReader(content, h))
+	if err == nil {
+		err = to.end()
+	}
 	if err == nil && (n != l.Size || n > 0 && hex.EncodeToString(h.Sum(nil)) != l.SHA256) {
 		err = bosman.Failed("the file %q is not what was backed up", l.path())
 	}

@@ -117,7 +117,7 @@ func (k *Keeper) Backup(ctx context.Context, s Snapshot, at Place, about About) 
 	if err := Remove(ctx, at); err != nil { // left by a killed run
 		return m, err
 	}
-	p := &packer{vault: at.Vault, app: about.App, root: s.Files, packs: map[string]Content{}}
+	p := &packer{vault: at.Vault, app: about.App, packs: map[string]Content{}}
 	err := k.fill(ctx, s, at, &m, p)
 	if err == nil {
 		err = k.finishBackup(ctx, at, &m)
@@ -161,7 +161,7 @@ func (k *Keeper) fill(ctx context.Context, s Snapshot, at Place, m *Manifest, p 
 	if s.Files == "" {
 		return nil
 	}
-	return k.fillFiles(ctx, at, m, p, put)
+	return k.fillFiles(ctx, at, m, p, s.Files, put)
 }
 
 // backupTo streams the database where the engine can, and else lets it write
@@ -211,12 +211,18 @@ func (k *Keeper) temp(what string) (string, error) {
 	return dir, diskError("make a folder", dir, err)
 }
 
-func (k *Keeper) fillFiles(ctx context.Context, at Place, m *Manifest, p *packer, put func(string, func(io.Writer) error) error) error {
+func (k *Keeper) fillFiles(ctx context.Context, at Place, m *Manifest, p *packer, files string, put func(string, func(io.Writer) error) error) (err error) {
+	if p.root, _, err = openTree(files); err != nil {
+		return err
+	}
+	if p.root != nil {
+		defer func() { err = errors.Join(err, p.root.Close()) }()
+	}
 	old, there, err := k.before(ctx, at.Vault, m.App, m.Instance)
 	if err != nil {
 		return err
 	}
-	if p.all, err = walk(ctx, p.root); err != nil {
+	if p.all, err = walk(ctx, files); err != nil {
 		return err
 	}
 	todo, err := p.reuse(ctx, old, there)

@@ -52,7 +52,7 @@ func (k *Keeper) StockFiles(ctx context.Context, name, files string, least int64
 	k.shelves.Lock()
 	defer k.shelves.Unlock()
 	s := k.shelfOf(name)
-	size, err := treeSize(ctx, files)
+	size, err := FilesSize(ctx, files)
 	if err != nil {
 		return Tree{}, err
 	}
@@ -71,15 +71,21 @@ func (k *Keeper) StockFiles(ctx context.Context, name, files string, least int64
 // copyFiles copies the files of an instance: from the shelf, if it has a copy
 // ready, else one by one.
 func (k *Keeper) copyFiles(ctx context.Context, name, src, dst string, uid int) (Tree, error) {
-	if bosman.CheckName("instance", name) != nil || !k.shelves.TryLock() { // it is being stocked
+	anew := func() (Tree, error) {
+		if err := copyRoom(ctx, src, filepath.Dir(dst)); err != nil {
+			return Tree{}, err
+		}
 		return CopyTree(ctx, src, dst, uid)
+	}
+	if bosman.CheckName("instance", name) != nil || !k.shelves.TryLock() { // it is being stocked
+		return anew()
 	}
 	defer k.shelves.Unlock()
 	s := k.shelfOf(name)
 	_, err1 := os.Lstat(s.ready())
 	_, err2 := os.Lstat(src)
 	if err1 != nil || err2 != nil {
-		return CopyTree(ctx, src, dst, uid)
+		return anew()
 	}
 	t, err := s.update(ctx, src)
 	if err != nil {
@@ -90,7 +96,7 @@ func (k *Keeper) copyFiles(ctx context.Context, name, src, dst string, uid int) 
 	}
 	err = errors.Join(os.Remove(s.list()), os.Rename(s.ready(), dst))
 	if errors.Is(err, unix.EXDEV) {
-		return CopyTree(ctx, src, dst, uid)
+		return anew()
 	}
 	if err != nil {
 		return t, diskError("copy the files", dst, err)
@@ -119,9 +125,14 @@ func sharesBlocks(dir string) bool {
 	return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil
 }
 
-func treeSize(ctx context.Context, root string) (int64, error) {
+// FilesSize is what the files in a folder take on the disk, or would if they
+// shared nothing; 0 for a missing one.
+func FilesSize(ctx context.Context, root string) (int64, error) {
 	all, err := walk(ctx, root)
-	_, size := tally(all)
+	var size int64
+	for i := range all {
+		size += all[i].held // of a file with holes less than its size
+	}
 	return size, err
 }
 
@@ -165,6 +176,15 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 	for i := range have {
 		old[have[i].path()] = &have[i]
 	}
+	from, _, err := openTree(src)
+	if err != nil {
+		return t, err
+	}
+	if from == nil {
+		want = nil // gone a moment ago
+	} else {
+		defer func() { err = errors.Join(err, from.Close()) }()
+	}
 	list := make([]shelved, 0, len(want))
 	for i := range want {
 		l := &want[i]
@@ -173,7 +193,7 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 		if err := ctx.Err(); err != nil {
 			return t, err
 		}
-		fresh, err := s.put(ctx, src, l, was, known[l.path()])
+		fresh, err := s.put(ctx, from, l, was, known[l.path()])
 		if err != nil {
 			return t, err
 		}
@@ -195,7 +215,7 @@ func (s shelf) update(ctx context.Context, src string) (t Tree, err error) {
 
 // put brings one path of the source onto the shelf; fresh says that it was
 // written anew.
-func (s shelf) put(ctx context.Context, src string, l, was *leaf, known shelved) (fresh bool, err error) {
+func (s shelf) put(ctx context.Context, src *os.Root, l, was *leaf, known shelved) (fresh bool, err error) {
 	to := filepath.Join(s.ready(), l.path())
 	if was != nil && was.Mode.Type() != l.Mode.Type() {
 		if err := os.RemoveAll(to); err != nil {
@@ -225,9 +245,14 @@ func (s shelf) put(ctx context.Context, src string, l, was *leaf, known shelved)
 		return false, err
 	}
 	begun := time.Now()
-	if _, err := CopyFile(filepath.Join(src, l.path()), to, 0o600); errors.Is(err, fs.ErrNotExist) {
+	in, err := openIn(src, l.path())
+	if errors.Is(err, errVanished) {
 		return false, nil
-	} else if err != nil {
+	}
+	if err == nil {
+		_, err = copyOpen(in, to, 0o600)
+	}
+	if err != nil {
 		return false, err
 	}
 	if IsLow(ctx) { // half of the time belongs to others

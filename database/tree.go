@@ -15,8 +15,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	bosman "github.com/bosman-cd/bosman"
 )
 
@@ -35,6 +33,8 @@ type leaf struct {
 	SHA256 string      `json:"h,omitempty"`
 	Pack   string      `json:"k,omitempty"` // the object that holds its content, "" for an empty file
 	Offset int64       `json:"o,omitempty"`
+
+	held int64 // room it takes on the disk it was seen on
 }
 
 // identity is how a file that nobody touched is known again without reading
@@ -70,7 +70,7 @@ func newLeaf(rel string, info fs.FileInfo) leaf {
 		l.UID, l.GID = int(s.Uid), int(s.Gid)
 	}
 	if info.Mode().IsRegular() {
-		l.Size, l.Seen = info.Size(), identify(info)
+		l.Size, l.Seen, l.held = info.Size(), identify(info), allocated(info)
 	}
 	return l
 }
@@ -101,59 +101,81 @@ func stamped(info fs.FileInfo) identity {
 }
 
 // walk lists what lies in the folder root, parents first. Links are not
-// followed; sockets, pipes and devices are left out, and so is what vanishes
-// meanwhile. A missing root holds nothing.
+// followed, also not one that is put in the place of a folder meanwhile;
+// sockets, pipes and devices are left out, and so is what vanishes. A missing
+// root holds nothing.
 func walk(ctx context.Context, root string) ([]leaf, error) {
+	in, info, err := openTree(root)
+	if in == nil || err != nil {
+		return nil, err
+	}
 	var out []leaf
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
+	err = walkIn(ctx, in, ".", info, &out)
+	return out, errors.Join(err, in.Close())
+}
+
+// openTree opens a folder, as what lies above it says that it is; nil for a
+// missing one.
+func openTree(dir string) (*os.Root, fs.FileInfo, error) {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) || dir == "" {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := os.OpenRoot(dir)
+	return in, info, err
+}
+
+func walkIn(ctx context.Context, in *os.Root, rel string, info fs.FileInfo, out *[]leaf) error {
+	*out = append(*out, newLeaf(rel, info))
+	entries, err := list(in)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		l := newLeaf(rel, info)
+		path := filepath.Join(rel, e.Name())
 		switch {
-		case info.Mode()&fs.ModeSymlink != 0:
-			to, err := os.Readlink(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
+		case e.IsDir():
+			sub, err := in.OpenRoot(e.Name())
+			if err = vanished(err); err == nil {
+				err = errors.Join(walkIn(ctx, sub, path, e, out), sub.Close())
+			}
+			if err != nil && !errors.Is(err, errVanished) {
+				return err
+			}
+		case e.Mode()&fs.ModeSymlink != 0:
+			to, err := in.Readlink(e.Name())
+			if errors.Is(vanished(err), errVanished) {
+				continue
 			}
 			if err != nil {
 				return err
 			}
+			l := newLeaf(path, e)
 			if l.Link = to; !utf8.ValidString(to) {
 				l.Link, l.RawTo = "", []byte(to)
 			}
-		case !info.Mode().IsRegular() && !info.IsDir():
-			return nil
+			*out = append(*out, l)
+		case e.Mode().IsRegular():
+			*out = append(*out, newLeaf(path, e))
 		}
-		out = append(out, l)
-		return nil
-	})
-	return out, err
+	}
+	return nil
 }
 
-// openLeaf opens a file to read it, not following a link that somebody put
-// there, not waiting at a pipe, and says what it is now. KindNotFound if it
-// is no file any more.
-func openLeaf(root string, l *leaf) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(root, l.path()), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+// openLeaf opens a file of a folder to read it and says what it is now.
+// KindNotFound if it is no file any more.
+func openLeaf(root *os.Root, l *leaf) (*os.File, error) {
+	if root == nil {
+		return nil, bosman.NotFound("the file is gone")
+	}
+	f, err := openIn(root, l.path())
+	if errors.Is(err, errVanished) {
 		return nil, bosman.NotFound("the file is gone").Because(err)
 	}
 	if err != nil {
@@ -163,16 +185,13 @@ func openLeaf(root string, l *leaf) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.Join(bosman.NotFound("the file is gone"), f.Close())
-	}
 	l.Size, l.Seen, l.Time = info.Size(), identify(info), info.ModTime().UnixNano()
 	return f, nil
 }
 
 // read copies the content of a file as far as it reached when it was opened,
 // and sets its size and sum to what was read.
-func (l *leaf) read(root string, w io.Writer) (err error) {
+func (l *leaf) read(root *os.Root, w io.Writer) (err error) {
 	f, err := openLeaf(root, l)
 	if err != nil {
 		return err

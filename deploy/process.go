@@ -273,6 +273,9 @@ func (j *job) stopOthers(ctx context.Context, keep string) (n int, err error) {
 // closeDown routes the instance to a page that says it is stopped.
 func (j *job) closeDown(ctx context.Context) error {
 	why := "stopped by " + j.op.By
+	if j.op.Why != "" {
+		why += ": " + j.op.Why
+	}
 	if j.i.Asleep = j.op.Auto; j.i.Asleep {
 		why = "asleep: " + j.op.Why
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/bosman-cd/bosman/internal/nofollow"
 )
 
 const (
@@ -182,7 +184,7 @@ func (e *Edge) handOver(w http.ResponseWriter, r *http.Request, f *flight, a *ac
 		if err != nil || !ok {
 			continue
 		}
-		if err := e.privateFile(w, r, f, f.route.Private[prefix], rest, a.header); err != nil {
+		if err := e.privateFile(w, r, f, prefix, rest, a.header); err != nil {
 			e.log.Warn("a file handed over by the application cannot be served", "app", f.route.App,
 				"instance", f.route.Instance, "file", a.path, "cause", err)
 			e.unknownFile(w, r)
@@ -200,8 +202,21 @@ var kept = []string{
 	"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Bosman-Release", "X-Robots-Tag",
 }
 
-func (e *Edge) privateFile(w http.ResponseWriter, r *http.Request, f *flight, folder, name string, from http.Header) error {
-	root, err := os.OpenRoot(folder)
+// openPrivate opens the folder of a prefix. What lies above it may be the
+// instance's too ("/media/" and "/media/private/"): a link that it puts there
+// is not followed.
+func openPrivate(folder, prefix string) (*os.Root, error) {
+	base, ok := strings.CutSuffix(folder, strings.TrimSuffix(prefix, "/"))
+	rel := strings.Trim(prefix, "/")
+	if !ok {
+		base, rel = path.Split(path.Clean(folder))
+	}
+	return nofollow.OpenRoot(base, rel)
+}
+
+func (e *Edge) privateFile(w http.ResponseWriter, r *http.Request, f *flight, prefix, name string, from http.Header) error {
+	folder := f.route.Private[prefix]
+	root, err := openPrivate(folder, prefix)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bosman-cd/bosman/edge/control"
+	"github.com/bosman-cd/bosman/internal/nofollow"
 )
 
 // errCut is the cause with which a request is ended at a drain's deadline.
@@ -69,6 +70,9 @@ func newTarget(r control.Route, answerWait time.Duration, now time.Time) *target
 
 func (t *target) dial(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{Timeout: 2 * time.Second}
+	if t.network == "unix" { // in a folder of the instance, whose own requests must not become ours
+		return nofollow.Dial(ctx, &d, t.address)
+	}
 	return d.DialContext(ctx, t.network, t.address)
 }
 

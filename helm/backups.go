@@ -105,6 +105,7 @@ func (h *Helm) backupHealthBy(ctx context.Context, i bosman.Instance, r backupRu
 	if err != nil {
 		return b, true, err
 	}
+	backups = bosman.PastBackups(backups, h.now())
 	since, alone, err := h.backedUpSince(ctx, i)
 	if err != nil {
 		return b, true, err
@@ -208,7 +209,7 @@ func (h *Helm) RemoveBackup(ctx context.Context, a bosman.Actor, app string, n i
 		return err
 	}
 	ref := bosman.Ref(bosman.LetterBackup, n)
-	if good, ok := bosman.CountedBackup(all); ok && good.Number == n {
+	if good, ok := bosman.CountedBackup(bosman.PastBackups(all, h.now())); ok && good.Number == n {
 		return bosman.Conflict("%s is the newest backup of %s that counts", ref, b.Instance).WithKept("it stays").WithNext("make another first: bosman backup make " + b.Instance + " --wait")
 	}
 	if by := needed[n]; by != "" {

@@ -18,6 +18,8 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/instance/runtime"
 	"github.com/bosman-cd/bosman/internal/atomicfile"
+	"github.com/bosman-cd/bosman/internal/nofollow"
+	"golang.org/x/sys/unix"
 )
 
 // Order asks for a process set: one release as one instance.
@@ -60,7 +62,7 @@ func Assemble(o Order) (runtime.Spec, error) {
 		if err != nil {
 			return s, err
 		}
-		s.Mounts = append(s.Mounts, runtime.Mount{Source: host, Target: filepath.Clean(d), Writable: true})
+		s.Mounts = append(s.Mounts, runtime.Mount{Source: host, Target: filepath.Clean(d), Writable: true, Within: DataDir(o.Dir, "")})
 	}
 	s.Mounts = append(s.Mounts, databaseFolders(o.Around)...)
 	filled, err := FillTemplates(o.Tree, o.Manifest.Templates, env, filepath.Join(s.RunDir, "templates"), in.UID)
@@ -87,20 +89,35 @@ func DataDir(instanceDir, data string) string {
 	return filepath.Join(instanceDir, "data", filepath.Clean("/"+data))
 }
 
+// dataFolder makes a data folder. What lies above it may be a data folder too,
+// of this release or of one before, in which the instance makes links as it
+// likes: none is followed, else it would be given what they lead to.
 func dataFolder(instanceDir, data string, uid int) (string, error) {
 	if !filepath.IsLocal(data) {
 		return "", bosman.Invalid("data: %q leads out of the app's folder", data).WithNext("name folders relative to the app, e.g. media/")
 	}
-	dir := DataDir(instanceDir, data)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", bosman.Unavailable("cannot make the data folder %s", data).Because(err)
+	cannot := func(err error) error {
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			return bosman.Conflict("data: %q is or leads over a link or a file that the instance made", data).WithKept("nothing was started, and nothing outside of its data was touched").
+				WithNext("name another folder in bosman.yaml, or remove the link in the instance: bosman run INSTANCE -- rm PATH").Because(err)
+		}
+		return bosman.Unavailable("cannot make the data folder %s", data).Because(err)
+	}
+	base := DataDir(instanceDir, "")
+	if err := os.MkdirAll(base, 0o750); err != nil {
+		return "", cannot(err)
+	}
+	f, err := nofollow.MkdirAll(base, data, 0o750)
+	if err != nil {
+		return "", cannot(err)
 	}
 	if uid > 0 && os.Geteuid() == 0 {
-		if err := os.Lchown(dir, uid, uid); err != nil {
-			return "", bosman.Unavailable("cannot give the data folder %s to the instance", data).Because(err)
-		}
+		err = unix.Fchownat(int(f.Fd()), "", uid, uid, unix.AT_EMPTY_PATH)
 	}
-	return dir, nil
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", bosman.Unavailable("cannot give the data folder %s to the instance", data).Because(err)
+	}
+	return DataDir(instanceDir, data), nil
 }
 
 // processes takes those of the manifest that this instance runs.

@@ -14,6 +14,7 @@ import (
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/instance/runtime"
 	"github.com/bosman-cd/bosman/internal/logfile"
+	"github.com/bosman-cd/bosman/internal/nofollow"
 )
 
 // Judgement says what an instance's new processes must answer.
@@ -83,13 +84,22 @@ func (sv *Supervisor) AwaitWell(ctx context.Context, s runtime.Spec, j Judgement
 	return bosman.Failure{Health: last, TestedAt: time.Now().UTC()}, nil
 }
 
+// dial connects to where an instance listens: at a socket of its own, never at
+// one that a link in its folder leads to.
+func dial(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
+	if network == "unix" {
+		return nofollow.Dial(ctx, d, address)
+	}
+	return d.DialContext(ctx, network, address)
+}
+
 func newClient(network, address string, each time.Duration) *http.Client {
 	return &http.Client{
 		Timeout: each,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, network, address)
+				return dial(ctx, &net.Dialer{}, network, address)
 			},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -121,7 +131,7 @@ func (sv *Supervisor) await(ctx context.Context, s runtime.Spec, j Judgement, cl
 func (sv *Supervisor) ask(ctx context.Context, client *http.Client, s runtime.Spec, j Judgement) (string, bool) {
 	if j.Health == "" {
 		network, address := Target(s)
-		conn, err := (&net.Dialer{Timeout: j.Each}).DialContext(ctx, network, address)
+		conn, err := dial(ctx, &net.Dialer{Timeout: j.Each}, network, address)
 		if err != nil {
 			return "nobody listens yet: " + plain(err), false
 		}

@@ -359,6 +359,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	task("rehearsals", s.rehearse)
 	task("aftermaths", s.afterReverts)
 	task("pruning", s.prune)
+	task("room on the disk", s.guardDisk)
 	task("previews", s.keepPreviews)
 	task("proofs of backups", s.backups.prove)
 	task("schedules of backups", s.backups.schedule)

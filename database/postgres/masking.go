@@ -152,6 +152,10 @@ func (e *Engine) maskColumns(ctx context.Context, making string, plan mask.Plan,
 			if _, err := tx.Exec(ctx, "SELECT set_config($1, $2, false), set_config('row_security', 'off', false)", mask.SaltSetting, salt); err != nil {
 				return err
 			}
+			wake, err := rest(ctx, tx)
+			if err != nil {
+				return err
+			}
 			if err := run(ctx, tx, script.Functions...); err != nil {
 				return err
 			}
@@ -169,7 +173,7 @@ func (e *Engine) maskColumns(ctx context.Context, making string, plan mask.Plan,
 					return database.MaskOrphans(o.Name)
 				}
 			}
-			return nil
+			return run(ctx, tx, wake...)
 		})
 	})
 }

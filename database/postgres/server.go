@@ -227,6 +227,9 @@ func (c *Cluster) settings() [][2]string {
 			{"autovacuum_naptime", "5min"},
 			{"checkpoint_timeout", "30min"},
 		}...)
+		if c.major() >= 14 { // of an instance that is stopped, or died, nothing goes on writing
+			s = append(s, [2]string{"client_connection_check_interval", "10s"})
+		}
 		if c.major() >= 18 && reflinks(c.dataDir()) == "" {
 			s = append(s, [2]string{"file_copy_method", "clone"})
 		}

@@ -74,7 +74,7 @@ func copyFile(ctx context.Context, src, dst string) (strategy string, err error)
 	cloned := false
 	err = quiet(ctx, src, func() error {
 		// Readers may have kept part of the content in the -wal file.
-		if wal, err := os.Stat(src + "-wal"); err == nil && wal.Size() > 0 {
+		if wal, err := os.Lstat(src + "-wal"); err == nil && wal.Size() > 0 {
 			return nil
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -97,7 +97,7 @@ func copyFile(ctx context.Context, src, dst string) (strategy string, err error)
 // cloneFile shares the blocks of src with the new file dst; false if the file
 // system cannot, and then there is no dst.
 func cloneFile(src, dst string) (ok bool, err error) {
-	in, err := os.Open(src)
+	in, err := os.OpenFile(src, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return false, err
 	}

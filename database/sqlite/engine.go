@@ -110,14 +110,6 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 	return d, exists(d.Name)
 }
 
-func exists(path string) error {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return bosman.NotFound("there is no database %s", path).Because(err)
-	}
-	return trouble("look at database "+path, err)
-}
-
 // address is how the driver opens an existing database, with more settings.
 func address(path, more string) string {
 	u := url.URL{
@@ -146,7 +138,12 @@ func with(ctx context.Context, path, doing string, fn func(*sql.Conn) error) (er
 	if err != nil {
 		return trouble(doing, err)
 	}
-	return use(ctx, db, doing, fn)
+	return use(ctx, db, doing, func(conn *sql.Conn) error {
+		if err := ownFile(ctx, conn, path); err != nil {
+			return err
+		}
+		return fn(conn)
+	})
 }
 
 // use runs fn with a connection of db and closes both.
@@ -356,12 +353,12 @@ func (e *Engine) List(ctx context.Context) ([]database.Entry, error) {
 			continue
 		}
 		entry := database.Entry{Database: e.database(name), Name: name, Golden: database.HasTag(name, database.TagGolden)}
-		info, err := os.Stat(entry.Database.Name)
+		info, err := os.Lstat(entry.Database.Name)
 		if err != nil {
 			continue // a folder without a database
 		}
 		entry.Bytes = info.Size()
-		if b, err := os.ReadFile(filepath.Join(e.folder(name), labelName)); err == nil && json.Unmarshal(b, &entry.Copy) != nil {
+		if readLabel(e.folder(name), &entry.Copy) != nil {
 			entry.Copy = bosman.CopyInfo{} // the application may write there; it is only shown
 		}
 		if tags := database.Tags(name); len(tags) > 0 {

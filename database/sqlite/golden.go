@@ -2,12 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -54,12 +52,9 @@ func (e *Engine) generations(ctx context.Context, from bosman.Database) ([]gener
 			continue
 		}
 		g := generation{name: x.Name}
-		b, err := os.ReadFile(filepath.Join(e.folder(x.Name), labelName))
+		err := readLabel(e.folder(x.Name), &g.label)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // dropped meanwhile
-		}
-		if err == nil {
-			err = json.Unmarshal(b, &g.label)
 		}
 		if err != nil {
 			return nil, trouble("read where "+x.Name+" came from", err)
@@ -114,7 +109,7 @@ func (e *Engine) Offered(ctx context.Context, from bosman.Database, release int)
 func written(path string) (string, error) {
 	state := ""
 	for _, name := range []string{path, path + "-wal"} {
-		info, err := os.Stat(name)
+		info, err := os.Lstat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && name != path:
 		case err != nil:

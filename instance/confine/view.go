@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/bosman-cd/bosman/instance/runtime"
+	"github.com/bosman-cd/bosman/internal/nofollow"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +46,7 @@ func view(s *Spec) (string, error) {
 		all = append(all, bind{source: s.Tmp, target: "/tmp", writable: true})
 	}
 	for _, m := range mounts {
-		all = append(all, bind{source: m.Source, target: m.Target, writable: m.Writable})
+		all = append(all, bind{source: m.Source, target: m.Target, writable: m.Writable, within: m.Within})
 	}
 	for i := range all { // before anything is covered
 		if err := all[i].open(); err != nil {
@@ -81,13 +82,14 @@ func view(s *Spec) (string, error) {
 
 type bind struct {
 	source, target string
+	within         string // source is looked up from here without following links
 	writable       bool
 	fd             int
 	dir            bool
 }
 
 func (b *bind) open() error {
-	fd, err := unix.Open(b.source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := b.find()
 	if err != nil {
 		return fmt.Errorf("cannot find %s, to be seen at %s: %w", b.source, b.target, err)
 	}
@@ -97,6 +99,22 @@ func (b *bind) open() error {
 	}
 	b.fd, b.dir = fd, st.Mode&unix.S_IFMT == unix.S_IFDIR
 	return nil
+}
+
+func (b *bind) find() (int, error) {
+	if b.within == "" {
+		return unix.Open(b.source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	rel, err := filepath.Rel(b.within, b.source)
+	if err != nil {
+		return -1, err
+	}
+	f, err := nofollow.Open(b.within, rel, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	return fd, errors.Join(err, f.Close())
 }
 
 func (b *bind) place(ours []string) error {

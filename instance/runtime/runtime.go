@@ -79,6 +79,7 @@ type Mount struct {
 	Source   string
 	Target   string
 	Writable bool
+	Within   string // when set, Source lies below this folder and no link is followed on the way: the instance can write there
 }
 
 // Process is one long-running command of a process set.
