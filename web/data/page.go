@@ -36,7 +36,7 @@ type View struct {
 	Health   []bosman.BackupHealth
 	Recovery bosman.Recovery
 	Moments  *bosman.PointInTime // nil: the log of no database is kept
-	Reminds  []string // what an operator is to be reminded of, for those who can do something about it
+	Reminds  []string            // what an operator is to be reminded of, for those who can do something about it
 	May      May
 }
 
