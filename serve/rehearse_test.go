@@ -77,7 +77,7 @@ func TestRehearsals(t *testing.T) {
 		return w.push("piotr", name)
 	}
 	branch("born", "00002_born.sql", "ALTER TABLE person ADD COLUMN born date;")
-	out := branch("nameless", "00002_nameless.sql", "ALTER TABLE person DROP COLUMN name;\nSELECT pg_sleep(0.1);")
+	out := branch("nameless", "00002_nameless.sql", "ALTER TABLE person DROP COLUMN name;\nSELECT pg_sleep(0.5);")
 	if want := "c1 (00002_born) and c2 (00002_nameless) both take number 00002 of db/migrations"; !strings.Contains(out, want) {
 		t.Errorf("the push does not say %q:\n%s", want, out)
 	}

@@ -68,7 +68,7 @@ type Cluster struct {
 
 	uses map[string]int // golden copies being copied; -1: being dropped
 
-	talking sync.Mutex // guards line, see talk
+	talking turn // guards line, see talk
 	line    *pgx.Conn
 	keeps   bool // of a Solo server: the line stays open
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -241,5 +242,40 @@ func TestDiskFillsDuringARestore(t *testing.T) {
 	next, err := e.Restore(t.Context(), dir, "live__next")
 	if err != nil || counted(t, e, next, "big") != 40000 {
 		t.Errorf("with room again: %v", err)
+	}
+}
+
+// Whoever asks again and again keeps nobody else from asking.
+func TestTalkIsInTurn(t *testing.T) {
+	var line turn
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				line.lock()
+				time.Sleep(time.Millisecond) // it asks
+				line.give()
+			}
+		}
+	}()
+	for range 50 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if err := line.take(ctx); err != nil {
+			t.Fatal("nobody else comes to ask")
+		}
+		cancel()
+		line.give()
+	}
+	close(quit)
+	<-done
+	line.lock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := line.take(ctx); err == nil {
+		t.Error("two have it")
 	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,22 +12,43 @@ import (
 	"github.com/bosman-cd/bosman/database"
 )
 
+// turn is a lock for which one waits no longer than a context lasts; who came
+// first has it first. The zero value is free.
+type turn struct {
+	once sync.Once
+	free chan struct{}
+}
+
+func (t *turn) take(ctx context.Context) error {
+	t.once.Do(func() {
+		t.free = make(chan struct{}, 1)
+		t.free <- struct{}{}
+	})
+	select {
+	case <-t.free:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lock is take without an end.
+func (t *turn) lock() { _ = t.take(context.Background()) } // which gives no error
+
+func (t *turn) give() { t.free <- struct{}{} }
+
 // talk runs fn with a superuser's connection to the maintenance database that
 // stays open from call to call: opening one takes longer than most questions.
 // fn must be short: others wait.
 func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) error) error {
-	for !c.talking.TryLock() { // whoever talks now may get no answer
-		select {
-		case <-ctx.Done():
-			return c.down(doing, ctx.Err())
-		case <-time.After(time.Millisecond):
-		}
+	if err := c.talking.take(ctx); err != nil { // whoever talks now may get no answer
+		return c.down(doing, err)
 	}
 	if c.Profile == Solo && !c.keeps || c.remote != nil { // seldom asked, and has few connections
-		c.talking.Unlock()
+		c.talking.give()
 		return c.with(ctx, "postgres", doing, fn)
 	}
-	defer c.talking.Unlock()
+	defer c.talking.give()
 	if c.line != nil && c.line.Ping(ctx) != nil { // the server was restarted meanwhile, or ctx has ended
 		c.hangUp(ctx)
 	}
@@ -49,15 +71,15 @@ func (c *Cluster) talk(ctx context.Context, doing string, fn func(*pgx.Conn) err
 
 // keep lets the line of a Solo server stay open until LetGo.
 func (c *Cluster) keep() {
-	c.talking.Lock()
-	defer c.talking.Unlock()
+	c.talking.lock()
+	defer c.talking.give()
 	c.keeps = true
 }
 
 // LetGo closes what Engine.Greet opened.
 func (c *Cluster) LetGo(ctx context.Context) {
-	c.talking.Lock()
-	defer c.talking.Unlock()
+	c.talking.lock()
+	defer c.talking.give()
 	c.keeps = false
 	if c.line != nil {
 		c.hangUp(ctx)

@@ -126,11 +126,11 @@ func (c *Cluster) Reload(ctx context.Context) (restarted bool, err error) {
 	if err != nil || mode != "off" || c.Spool == "" {
 		return false, err
 	}
-	c.talking.Lock()
+	c.talking.lock()
 	if c.line != nil {
 		c.hangUp(ctx)
 	}
-	c.talking.Unlock()
+	c.talking.give()
 	if out, err := c.asOwner(ctx, "pg_ctl", "restart", "-D", c.dataDir(), "-l", filepath.Join(c.logDir(), "start.log"), "-m", "fast", "-w", "-t", "60"); err != nil {
 		return true, c.down("restart it", fmt.Errorf("%w: %s", err, out))
 	}

@@ -227,11 +227,11 @@ func (c *Cluster) Remove(ctx context.Context) error {
 	if err := c.Halt(ctx); err != nil {
 		return err
 	}
-	c.talking.Lock()
+	c.talking.lock()
 	if c.line != nil {
 		c.hangUp(ctx)
 	}
-	c.talking.Unlock()
+	c.talking.give()
 	if err := errors.Join(os.RemoveAll(ground.SocketDir(c.Dir)), os.RemoveAll(c.Dir)); err != nil {
 		return ground.IOError("remove a database server that is not needed any more", c.Dir, err)
 	}

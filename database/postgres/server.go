@@ -99,11 +99,11 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	if pid == 0 {
 		return c.rest()
 	}
-	c.talking.Lock()
+	c.talking.lock()
 	if c.line != nil {
 		c.hangUp(ctx)
 	}
-	c.talking.Unlock()
+	c.talking.give()
 	out, err := c.asOwner(ctx, "pg_ctl", "stop", "-D", c.dataDir(), "-m", "fast", "-w", "-t", "60")
 	if err != nil {
 		return bosman.Unavailable("could not stop database cluster %s", c.Name).Because(fmt.Errorf("%w: %s", err, out))
