@@ -136,19 +136,15 @@ func CopyTree(ctx context.Context, src, dst string, uid int) (Tree, error) {
 }
 
 func (t *Tree) copyRoot(ctx context.Context, src, dst string, uid int) error {
-	info, err := os.Lstat(src)
-	if errors.Is(err, fs.ErrNotExist) {
+	root, info, err := openTree(src)
+	if err != nil {
+		return err
+	}
+	if root == nil {
 		if err := os.Mkdir(dst, 0o750); err != nil {
 			return err
 		}
 		return chown(dst, uid, uid)
-	}
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(src)
-	if err != nil {
-		return err
 	}
 	return errors.Join(t.copyFolder(ctx, root, dst, info, uid), root.Close())
 }

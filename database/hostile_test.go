@@ -246,3 +246,22 @@ func TestNoRoomForCopiedFiles(t *testing.T) {
 		t.Errorf("%q is left, %v", left, err)
 	}
 }
+
+// A link in the place of the whole folder is not followed either.
+func TestFolderThatIsALink(t *testing.T) {
+	dir := t.TempDir()
+	other, link := filepath.Join(dir, "other"), filepath.Join(dir, "files")
+	if err := errors.Join(os.Mkdir(other, 0o750), os.WriteFile(filepath.Join(other, "secret"), []byte("x"), 0o600), os.Symlink(other, link)); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "copy")
+	if _, err := database.CopyTree(t.Context(), link, copied, 0); bosman.KindOf(err) != bosman.KindConflict {
+		t.Errorf("copied: %v", err)
+	}
+	if _, err := os.Lstat(copied); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was copied: %v", err)
+	}
+	if n, err := database.FilesSize(t.Context(), link); bosman.KindOf(err) != bosman.KindConflict || n != 0 {
+		t.Errorf("it takes %d bytes: %v", n, err)
+	}
+}

@@ -115,7 +115,7 @@ func walk(ctx context.Context, root string) ([]leaf, error) {
 }
 
 // openTree opens a folder, as what lies above it says that it is; nil for a
-// missing one.
+// missing one. KindConflict for what is none, or a link to one.
 func openTree(dir string) (*os.Root, fs.FileInfo, error) {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || dir == "" {
@@ -124,8 +124,22 @@ func openTree(dir string) (*os.Root, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	notFolder := bosman.Conflict("%s is not a folder", dir)
+	if !info.IsDir() {
+		return nil, nil, notFolder
+	}
 	in, err := os.OpenRoot(dir)
-	return in, info, err
+	if err != nil {
+		return nil, nil, err
+	}
+	now, err := in.Stat(".")
+	if err == nil && !os.SameFile(info, now) { // a link came into its place
+		err = notFolder
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, in.Close())
+	}
+	return in, info, nil
 }
 
 func walkIn(ctx context.Context, in *os.Root, rel string, info fs.FileInfo, out *[]leaf) error {
