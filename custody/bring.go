@@ -103,7 +103,7 @@ func BringBundle(ctx context.Context, v *vault.Store, p Part, data string, use f
 		return bosman.Unavailable("a repository cannot be fetched").Because(err)
 	}
 	file := filepath.Join(dir, p.App+".bundle")
-	err := v.Get(ctx, p.Object, func(r io.Reader) error {
+	_, err := v.Get(ctx, p.Object, func(r io.Reader) error {
 		out, err := os.Create(file)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func BringRelease(ctx context.Context, v *vault.Store, p Part, dir string) error
 	if err := errors.Join(os.RemoveAll(making), os.MkdirAll(filepath.Dir(dir), 0o755)); err != nil {
 		return bosman.Unavailable("the folder of a release cannot be made").Because(err)
 	}
-	if err := v.Get(ctx, p.Object, func(r io.Reader) error { return unpackTree(ctx, r, making) }); err != nil {
+	if _, err := v.Get(ctx, p.Object, func(r io.Reader) error { return unpackTree(ctx, r, making) }); err != nil {
 		return fmt.Errorf("bring back %s of %s: %w", bosman.Ref(bosman.LetterRelease, p.Number), p.App, err)
 	}
 	if err := faults.Point("custody.bring.release"); err != nil {

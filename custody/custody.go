@@ -316,7 +316,7 @@ func checkSite(ctx context.Context, v *vault.Store, site string) error {
 
 // small reads a small object.
 func small(ctx context.Context, v *vault.Store, name string) (b []byte, err error) {
-	err = v.Get(ctx, name, func(r io.Reader) error {
+	_, err = v.Get(ctx, name, func(r io.Reader) error {
 		b, err = io.ReadAll(io.LimitReader(r, 1<<20))
 		return err
 	})

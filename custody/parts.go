@@ -310,7 +310,7 @@ func proveState(ctx context.Context, v *vault.Store, name string) error {
 // nowhere. Only when it gives no error was everything right.
 func readState(ctx context.Context, v *vault.Store, name string, to func(string) (io.WriteCloser, error)) (State, error) {
 	var st State
-	err := v.Get(ctx, name, func(r io.Reader) error {
+	_, err := v.Get(ctx, name, func(r io.Reader) error {
 		t := tar.NewReader(r)
 		var err error
 		if st, err = readAbout(t, name); err != nil {
@@ -377,7 +377,7 @@ func damaged(name, how string) *bosman.Error {
 
 // about reads only the beginning of a state.
 func about(ctx context.Context, v *vault.Store, name string) (st State, err error) {
-	err = v.Get(ctx, name, func(r io.Reader) error {
+	_, err = v.Get(ctx, name, func(r io.Reader) error {
 		st, err = readAbout(tar.NewReader(r), name)
 		return err
 	})

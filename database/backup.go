@@ -72,9 +72,10 @@ type FilesInfo struct {
 // Content is one file or object of a backup.
 type Content struct {
 	Name   string `json:"name"`
-	Bytes  int64  `json:"bytes"`           // as it lies there
-	Plain  int64  `json:"plain,omitempty"` // of the content, before it was compressed and sealed
-	SHA256 string `json:"sha256"`          // of the content
+	Bytes  int64  `json:"bytes"`                   // as it lies there
+	Plain  int64  `json:"plain,omitempty"`         // of the content, before it was compressed and sealed
+	SHA256 string `json:"sha256,omitempty"`        // of the content, if it is not sealed, or was by an earlier Bosman
+	Stored string `json:"stored_sha256,omitempty"` // of an object, as it lies there
 }
 
 // Total is the number of tables and rows.

@@ -249,7 +249,7 @@ func unpackPack(ctx context.Context, v Vault, app, name string, of []*leaf, root
 		return bosman.Failed("the list of files names %q, which holds no files of %s", name, app)
 	}
 	slices.SortFunc(of, func(a, b *leaf) int { return cmp.Compare(a.Offset, b.Offset) })
-	return v.Get(ctx, name, func(r io.Reader) error {
+	_, err := v.Get(ctx, name, func(r io.Reader) error {
 		var at int64
 		for i := 0; i < len(of); {
 			first := of[i]
@@ -286,6 +286,7 @@ func unpackPack(ctx context.Context, v Vault, app, name string, of []*leaf, root
 		_, err := io.Copy(io.Discard, r) // its end proves it
 		return err
 	})
+	return err
 }
 
 func cutShort(name string, err error) error {

@@ -17,9 +17,9 @@ type Vault interface {
 	// fails.
 	Put(ctx context.Context, name string, write func(io.Writer) error) (Sealed, error)
 	// Get hands over an object's content. Only when Get gives nil was all of it
-	// right. KindNotFound if there is none, KindFailed if it is damaged or
+	// right, and Sealed tells of all of it if read went to its end. KindNotFound if there is none, KindFailed if it is damaged or
 	// sealed with another key.
-	Get(ctx context.Context, name string, read func(io.Reader) error) error
+	Get(ctx context.Context, name string, read func(io.Reader) error) (Sealed, error)
 	// List gives the objects whose names begin with prefix.
 	List(ctx context.Context, prefix string) ([]Sealed, error)
 	// Delete removes an object; one that is not there is no error.

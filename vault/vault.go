@@ -154,22 +154,9 @@ func (s *Store) taken(name string) error {
 // only when Get returns nil: KindFailed if the object is damaged or cut off,
 // KindForbidden if none of the keys opens it, KindNotFound if it is not there,
 // KindUnavailable if the target is out of reach. A read that stops early and
-// returns nil is no error; then what it did not read is not checked.
-func (s *Store) Get(ctx context.Context, name string, read func(io.Reader) error) error {
-	_, err := s.get(ctx, name, read)
-	return err
-}
-
-// Verify reads an object to its end and gives its sizes and checksum. Errors
-// are those of Get.
-func (s *Store) Verify(ctx context.Context, name string) (Info, error) {
-	return s.get(ctx, name, func(r io.Reader) error {
-		_, err := io.Copy(io.Discard, r)
-		return err
-	})
-}
-
-func (s *Store) get(ctx context.Context, name string, read func(io.Reader) error) (info Info, err error) {
+// returns nil is no error; then what it did not read is not checked, and
+// sizes and checksum are of what was read.
+func (s *Store) Get(ctx context.Context, name string, read func(io.Reader) error) (info Info, err error) {
 	info.Name = name
 	if err := CheckName(name); err != nil {
 		return info, err
@@ -196,6 +183,15 @@ func (s *Store) get(ctx context.Context, name string, read func(io.Reader) error
 	}
 	info.Size, info.Bytes, info.SHA256, info.At = src.n, content.n, hex.EncodeToString(src.hash.Sum(nil)), stat.at
 	return info, nil
+}
+
+// Verify reads an object to its end and gives its sizes and checksum. Errors
+// are those of Get.
+func (s *Store) Verify(ctx context.Context, name string) (Info, error) {
+	return s.Get(ctx, name, func(r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
 }
 
 // Stat describes an object without opening it. KindNotFound if it is not there.
@@ -255,7 +251,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	var got []byte
-	err := s.Get(ctx, name, func(r io.Reader) (err error) { got, err = io.ReadAll(r); return err })
+	_, err := s.Get(ctx, name, func(r io.Reader) (err error) { got, err = io.ReadAll(r); return err })
 	if err == nil && !bytes.Equal(got, want) {
 		err = bosman.Failed("%s does not give back what was written", s.target).WithNext("look after the target, or name another")
 	}

@@ -141,12 +141,12 @@ func TestDamageIsSeen(t *testing.T) {
 			t.Errorf("an object that was not sealed: %v", err)
 		}
 		// Whoever stops early has what it wanted.
-		if err := s.Get(t.Context(), "k1", func(r io.Reader) error { _, err := io.ReadFull(r, make([]byte, 10)); return err }); err != nil {
+		if _, err := s.Get(t.Context(), "k1", func(r io.Reader) error { _, err := io.ReadFull(r, make([]byte, 10)); return err }); err != nil {
 			t.Error(err)
 		}
 		// An error of the reader is its own.
 		mine := errors.New("mine")
-		if err := s.Get(t.Context(), "k1", func(io.Reader) error { return mine }); !errors.Is(err, mine) {
+		if _, err := s.Get(t.Context(), "k1", func(io.Reader) error { return mine }); !errors.Is(err, mine) {
 			t.Error(err)
 		}
 	})
@@ -254,7 +254,7 @@ func TestHalfwayLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		err := s.Get(ctx, "k1", func(r io.Reader) error { cancel(); _, err := io.ReadAll(r); return err })
+		_, err := s.Get(ctx, "k1", func(r io.Reader) error { cancel(); _, err := io.ReadAll(r); return err })
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("a reader cancelled: %v", err)
 		}

@@ -84,7 +84,7 @@ func give(p []byte) func(io.Writer) error {
 func read(t *testing.T, s *Store, name string) ([]byte, error) {
 	t.Helper()
 	var got []byte
-	err := s.Get(t.Context(), name, func(r io.Reader) (err error) { got, err = io.ReadAll(r); return err })
+	_, err := s.Get(t.Context(), name, func(r io.Reader) (err error) { got, err = io.ReadAll(r); return err })
 	return got, err
 }
 

@@ -52,7 +52,17 @@ func openVault(dir, key string) (Sealed, error) {
 // Put implements database.Vault.
 func (s Sealed) Put(ctx context.Context, name string, write func(io.Writer) error) (database.Sealed, error) {
 	i, err := s.Store.Put(ctx, name, write)
-	return database.Sealed{Name: i.Name, Bytes: i.Size, SHA256: i.SHA256, At: i.At}, err
+	return asSealed(i), err
+}
+
+// Get implements database.Vault.
+func (s Sealed) Get(ctx context.Context, name string, read func(io.Reader) error) (database.Sealed, error) {
+	i, err := s.Store.Get(ctx, name, read)
+	return asSealed(i), err
+}
+
+func asSealed(i vault.Info) database.Sealed {
+	return database.Sealed{Name: i.Name, Bytes: i.Size, SHA256: i.SHA256, At: i.At}
 }
 
 // List implements database.Vault.
@@ -62,7 +72,7 @@ func (s Sealed) List(ctx context.Context, prefix string) ([]database.Sealed, err
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, database.Sealed{Name: i.Name, Bytes: i.Size, At: i.At})
+		out = append(out, asSealed(i))
 	}
 	return out, nil
 }

@@ -54,3 +54,28 @@ func TestPour(t *testing.T) {
 		t.Error("a program that is not there was run")
 	}
 }
+
+func TestPourInLargePieces(t *testing.T) {
+	stdbuf, err := exec.LookPath("stdbuf")
+	env, terr := exec.LookPath("env")
+	if err != nil || terr != nil {
+		t.Fatal("coreutils is not complete:", err, terr)
+	}
+	said := func() string {
+		t.Helper()
+		out := &slowly{most: 1 << 20}
+		cmd := exec.Command(env, "--null", "--unset=HOME")
+		cmd.Env = []string{"SECRET=one two"}
+		if refused, err := Pour(cmd, out, nil); refused != nil || err != nil {
+			t.Fatal(refused, err)
+		}
+		return out.String()
+	}
+	if got := said(); !strings.Contains(got, "_STDBUF_O=262144\x00") || !strings.Contains(got, "SECRET=one two\x00") {
+		t.Errorf("%s was not used: %q", stdbuf, got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := said(); got != "SECRET=one two\x00" {
+		t.Errorf("without stdbuf: %q", got)
+	}
+}

@@ -156,7 +156,7 @@ func (k *Keeper) base(ctx context.Context, v database.Vault, folder string) (b B
 		return b, nil
 	}
 	var text bytes.Buffer
-	if err := v.Get(ctx, folder+"/"+baseObject, func(r io.Reader) error {
+	if _, err := v.Get(ctx, folder+"/"+baseObject, func(r io.Reader) error {
 		_, err := io.Copy(&text, r)
 		return err
 	}); err != nil {

@@ -40,7 +40,7 @@ func (k *Keeper) alone(ctx context.Context, v database.Vault, id string, f fs.Fi
 			return err
 		}
 		got := sha256.New()
-		err = v.Get(ctx, o.Name, func(r io.Reader) error {
+		_, err = v.Get(ctx, o.Name, func(r io.Reader) error {
 			_, err := io.Copy(got, r)
 			return err
 		})
@@ -96,7 +96,7 @@ func (k *Keeper) Reread(ctx context.Context) error {
 		}
 		for _, object := range s.damage {
 			n := int64(0)
-			err := v.Get(ctx, root+s.ID+segmentPart+object, func(r io.Reader) (err error) {
+			_, err := v.Get(ctx, root+s.ID+segmentPart+object, func(r io.Reader) (err error) {
 				n, err = io.Copy(io.Discard, r)
 				return err
 			})

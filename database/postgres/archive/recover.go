@@ -361,7 +361,7 @@ func reachedEnd(ctx context.Context, c *postgres.Cluster, p Plan, last Segment) 
 // fetchBase unpacks a base backup, compared with its checksum.
 func fetchBase(ctx context.Context, v database.Vault, b Base, c *postgres.Cluster) error {
 	sum := sha256.New()
-	err := v.Get(ctx, b.name+"/"+filesObject, func(r io.Reader) error {
+	_, err := v.Get(ctx, b.name+"/"+filesObject, func(r io.Reader) error {
 		r = io.TeeReader(r, sum)
 		if err := c.Unpack(ctx, r); err != nil {
 			return err
@@ -377,7 +377,7 @@ func fetchBase(ctx context.Context, v database.Vault, b Base, c *postgres.Cluste
 
 // fetchSegment brings a segment; what is empty of it takes no room.
 func fetchSegment(ctx context.Context, v database.Vault, g Segment, to string, size int64) error {
-	err := v.Get(ctx, g.object, func(r io.Reader) (err error) {
+	_, err := v.Get(ctx, g.object, func(r io.Reader) (err error) {
 		f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			return err

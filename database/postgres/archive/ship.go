@@ -125,7 +125,7 @@ func (k *Keeper) ship(ctx context.Context, v database.Vault, name, path string) 
 		return err
 	}
 	got := sha256.New()
-	err = v.Get(ctx, name, func(r io.Reader) error {
+	_, err = v.Get(ctx, name, func(r io.Reader) error {
 		_, err := io.Copy(got, r)
 		return err
 	})
