@@ -31,7 +31,8 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir string, std
 	cmd.Stdin, cmd.Stderr = stdin, &stderr
 	var started func(pid int)
 	if database.IsLow(ctx) {
-		started = yieldProcess
+		started = ground.Yield
+		cmd.SysProcAttr.Setsid = true // for a share of its own
 	}
 	refused, err := ground.Pour(cmd, stdout, started)
 	switch {
@@ -54,9 +55,4 @@ func (c *Cluster) clientError(ctx context.Context, name string, d bosman.Databas
 		return c.down("finish "+name+" of "+d.Name, said)
 	}
 	return bosman.Failed("%s of %s did not succeed", name, d.Name).Because(said)
-}
-
-// yieldProcess lets a program yield to all others.
-func yieldProcess(pid int) {
-	_ = syscall.Setpriority(syscall.PRIO_PROCESS, pid, 19) // it is as right without
 }

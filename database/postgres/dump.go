@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -89,16 +92,10 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 			if !c.asOf.IsZero() {
 				info.TakenAt = c.asOf
 			}
-			out := filepath.Join(dir, dumpFile)
-			defer ground.Steady(dir)()
-			if _, err := c.client(ctx, c.admin(name), dir, program, "-Fc", "-Z", compression, "--snapshot="+snapshot, "-f", out, "-d", dsn(c.admin(name), false)); err != nil {
+			err := c.dumpInto(ctx, &info, filepath.Join(dir, dumpFile), program, "-Fc", "-Z", compression, "--snapshot="+snapshot, "-d", dsn(c.admin(name), false))
+			if err != nil {
 				return err
 			}
-			stat, err := os.Stat(out)
-			if err != nil {
-				return ground.IOError("look at the dump", dir, err)
-			}
-			info.Bytes = stat.Size()
 			if info.Extensions, err = extensions(ctx, tx); err != nil || !count {
 				return err
 			}
@@ -111,6 +108,38 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 		return info, err
 	}
 	return info, faults.Point("database.backup.dumped")
+}
+
+// dumpInto runs pg_dump into a file. If ctx asks for it, it goes through our
+// hands, which hold it back: so gently that others do not wait for the disk.
+func (c *Cluster) dumpInto(ctx context.Context, info *database.BackupInfo, file, program string, args ...string) error {
+	dir, admin := filepath.Dir(file), c.admin(info.Name)
+	if database.IsLow(ctx) {
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return ground.IOError("write the dump", dir, err)
+		}
+		out := &sized{to: &ground.GentleWriter{To: f}}
+		err = c.clientTo(ctx, out, admin, dir, program, args...)
+		info.Bytes = out.n
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if said := new(bosman.Error); ctx.Err() != nil || errors.As(err, &said) {
+			return err
+		}
+		return ground.IOError("write the dump", dir, err)
+	}
+	defer ground.Steady(dir)()
+	if _, err := c.client(ctx, admin, dir, program, append(args, "-f", file)...); err != nil {
+		return err
+	}
+	stat, err := os.Stat(file)
+	if err != nil {
+		return ground.IOError("look at the dump", dir, err)
+	}
+	info.Bytes = stat.Size()
+	return nil
 }
 
 // client runs one of PostgreSQL's client programs, given by its path, as d's
@@ -132,7 +161,11 @@ func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database,
 	cmd.Stderr = &stderr
 	var started func(pid int)
 	if database.IsLow(ctx) {
-		started = yieldProcess
+		started = ground.Yield
+		cmd.SysProcAttr.Setsid = true // for a share of its own
+		if c.remote == nil {
+			defer c.lowly(ctx, cmd)()
+		}
 	}
 	refused, err := ground.Pour(cmd, to, started)
 	switch {
@@ -156,6 +189,25 @@ func (c *Cluster) clientTo(ctx context.Context, to io.Writer, d bosman.Database,
 		return crowded
 	}
 	return bosman.Failed("%s of %s did not succeed", program, d.Name).Because(said)
+}
+
+// lowly has the server processes that a client program works with yield too,
+// and be one at a time, until the function it gives is called.
+func (c *Cluster) lowly(ctx context.Context, cmd *exec.Cmd) (stop func()) {
+	at := slices.Index(cmd.Args, "-d")
+	if at < 0 {
+		return func() {} // it works on files
+	}
+	name := "bosman low " + rand.Text()
+	cmd.Args[at+1] += " application_name='" + name + "'" // the last one counts
+	cmd.Env = append(cmd.Env, "PGOPTIONS=-c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0")
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { c.yieldBehind(ctx, name) })
+	return func() {
+		cancel()
+		done.Wait()
+	}
 }
 
 // Restore implements database.Engine. The dump is read as the app's owner,
@@ -220,10 +272,11 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	if err = errors.Join(err, f.Close()); err != nil {
 		return ground.IOError("write a list", c.Dir, err)
 	}
-	jobs := "1" // more cost more than they bring for a small dump
-	if stat, err := os.Stat(dump); err == nil && stat.Size() > 16<<20 {
-		jobs = "2"
+	var size int64
+	if stat, err := os.Stat(dump); err == nil {
+		size = stat.Size()
 	}
+	pace := paceOf(ctx, size, list)
 	if needsRelay(version, c.major()) {
 		through, relay, err := c.throughRelay(ctx, worker)
 		if err != nil {
@@ -232,12 +285,32 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 		defer relay.close()
 		worker = through
 	}
-	_, err = c.client(ctx, worker, c.Dir, restore, "--no-owner", "--no-acl", "--exit-on-error", "-j", jobs,
-		"-L", f.Name(), "-d", dsn(worker, false), dump)
+	_, err = c.client(ctx, worker, c.Dir, restore, append(pace, "--no-owner", "--no-acl", "--exit-on-error",
+		"-L", f.Name(), "-d", dsn(worker, false), dump)...)
 	if err != nil {
 		return err
 	}
 	return c.exec1(ctx, making, "analyse "+making, "ANALYZE")
+}
+
+// What a restore is worth doing two things at once for, in bytes, and how many
+// entries of a dump one transaction holds the locks of.
+const (
+	twoJobs   = 16 << 20
+	oneAtOnce = 2000
+)
+
+// paceOf gives pg_restore's options for a dump of a size and its table of
+// contents. One that is to yield does one thing after the other, and all in
+// one transaction: what it fills the tables with is not logged then.
+func paceOf(ctx context.Context, size int64, list []byte) []string {
+	switch {
+	case database.IsLow(ctx) && bytes.Count(list, []byte("\n")) < oneAtOnce:
+		return []string{"--single-transaction"}
+	case size > twoJobs:
+		return []string{"-j", "2"}
+	}
+	return nil // more cost more than they bring for a small dump
 }
 
 // exec1 runs one statement in the database name.

@@ -251,7 +251,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err != nil {
 		return database.Golden{}, ground.IOError("make a folder for the dump", e.home.Dir, err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // the folder is emptied by Recover
+	defer func() { _ = discard(ctx, dir) }() // the folder is emptied by Recover
 	taken, err := src.dump(ctx, from.Name, dir, "0", false)
 	if err != nil {
 		return database.Golden{}, err
@@ -311,6 +311,14 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
 	return e.asGolden(l), faults.Point("database.golden.shown")
+}
+
+// discard removes what a copy was made of; gently if ctx asks for it.
+func discard(ctx context.Context, dir string) error {
+	if database.IsLow(ctx) {
+		return ground.RemoveGently(ctx, dir)
+	}
+	return os.RemoveAll(dir)
 }
 
 // olderThan refuses to copy from a newer server, nil if e's is not older.

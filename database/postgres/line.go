@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	bosman "github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/ground"
 )
 
 // turn is a lock for which one waits no longer than a context lasts; who came
@@ -98,15 +98,41 @@ func (c *Cluster) hangUp(ctx context.Context) {
 // as it is.
 func yield(ctx context.Context, conn *pgx.Conn) {
 	if database.IsLow(ctx) {
-		yieldProcess(int(conn.PgConn().PID()))
+		ground.Yield(int(conn.PgConn().PID()))
 	}
 }
 
-// yieldProcess gives a process a small share of processor and disk
-// (ioprio_set(2): best effort, the last of eight). Not the smallest: somebody
-// may come to wait for it.
-func yieldProcess(pid int) {
-	const processWho, last = 1, 2<<13 | 7
-	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 10)                            // best effort
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, processWho, uintptr(pid), last) // best effort
+// The server processes of a client program that is to yield are looked for
+// soon, for most open their connection first, and then ever more seldom.
+const (
+	yieldFirst = 50 * time.Millisecond
+	yieldEvery = 5 * time.Second
+)
+
+// yieldBehind lets the server processes behind connections of the application
+// called name yield to all others, until ctx ends.
+func (c *Cluster) yieldBehind(ctx context.Context, name string) {
+	seen := map[int]bool{}
+	for next := yieldFirst; ; next = min(2*next, yieldEvery) {
+		select {
+		case <-time.After(next):
+		case <-ctx.Done():
+			return
+		}
+		_ = c.talk(ctx, "look for connections", func(conn *pgx.Conn) error { // best effort
+			rows, err := conn.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE application_name = $1", name)
+			if err != nil {
+				return err
+			}
+			var pid int
+			_, err = pgx.ForEachRow(rows, []any{&pid}, func() error {
+				if !seen[pid] {
+					ground.Yield(pid)
+					seen[pid] = true
+				}
+				return nil
+			})
+			return err
+		})
+	}
 }
