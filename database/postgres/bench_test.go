@@ -203,7 +203,7 @@ func BenchmarkStagingWhileCopiesAreMade(b *testing.B) {
 	var quiet, busy time.Duration
 	b.ResetTimer()
 	for n := range b.N {
-		quiet += p99(b, s.main.admin(d.Name))
+		settled(b, func() { quiet += p99(b, s.main.admin(d.Name)) })
 		ctx, cancel := context.WithCancel(database.Low(b.Context()))
 		done := make(chan error, 1)
 		go func() { done <- s.copyOnAndOn(ctx, n) }()
