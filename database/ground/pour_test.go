@@ -3,7 +3,9 @@ package ground
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,26 +58,27 @@ func TestPour(t *testing.T) {
 }
 
 func TestPourInLargePieces(t *testing.T) {
-	stdbuf, err := exec.LookPath("stdbuf")
-	env, terr := exec.LookPath("env")
-	if err != nil || terr != nil {
-		t.Fatal("coreutils is not complete:", err, terr)
-	}
-	said := func() string {
+	was := stdbufs
+	defer func() { stdbufs = was }()
+	said := func(program string, arguments ...string) string {
 		t.Helper()
 		out := &slowly{most: 1 << 20}
-		cmd := exec.Command(env, "--null", "--unset=HOME")
+		cmd := exec.Command(program, arguments...)
 		cmd.Env = []string{"SECRET=one two"}
 		if refused, err := Pour(cmd, out, nil); refused != nil || err != nil {
 			t.Fatal(refused, err)
 		}
 		return out.String()
 	}
-	if got := said(); !strings.Contains(got, "_STDBUF_O=262144\x00") || !strings.Contains(got, "SECRET=one two\x00") {
-		t.Errorf("%s was not used: %q", stdbuf, got)
+	if got := said("env", "--null"); !strings.Contains(got, "_STDBUF_O=262144\x00") || !strings.Contains(got, "SECRET=one two\x00") {
+		t.Errorf("%q", got)
 	}
-	t.Setenv("PATH", t.TempDir())
-	if got := said(); got != "SECRET=one two\x00" {
-		t.Errorf("without stdbuf: %q", got)
+	// The program is our own child, which ends with us.
+	if got, want := said("sh", "-c", "echo $PPID"), strconv.Itoa(os.Getpid())+"\n"; got != want {
+		t.Errorf("the program is a child of %q instead of %q", got, want)
+	}
+	stdbufs = []string{"/missing/library.so"}
+	if got := said("env", "--null"); got != "SECRET=one two\x00" {
+		t.Errorf("without the library: %q", got)
 	}
 }
