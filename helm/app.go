@@ -88,6 +88,11 @@ func (h *Helm) RemoveApp(ctx context.Context, a bosman.Actor, name, confirm stri
 		if err := s.RemoveApp(ctx, name); err != nil {
 			return err
 		}
+		for _, i := range instances { // one of this name that comes later is another
+			if err := s.SetSetting(ctx, removal(name, i.Name), ""); err != nil {
+				return err
+			}
+		}
 		return h.note(ctx, s, a, bosman.Activity{App: name, What: "removed the app " + name, Subject: name}, event(bosman.EventAppRemoved, name))
 	})
 }

@@ -273,7 +273,7 @@ func commentText(list []bosman.Collision, page string) string {
 // withCommands leaves the commands, which stand between backticks, as they are.
 func withCommands(s string) string {
 	parts := strings.Split(s, "`")
-	if len(parts)%2 == 0 || len(s) > 8*maxSentence {
+	if len(parts)%2 == 0 || len(s) > 8*maxSentence || strings.Contains(s, "``") { // Markdown pairs runs of one length
 		return plain(s)
 	}
 	for n := range parts {

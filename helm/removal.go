@@ -70,6 +70,12 @@ func (h *Helm) FinishRemovals(ctx context.Context) error {
 		if by == "" || json.Unmarshal([]byte(by), &a) != nil {
 			continue
 		}
+		if i.Operation != 0 { // somebody went on with it
+			if err := h.Store.SetSetting(ctx, removal(i.App, i.Name), ""); err != nil {
+				return err
+			}
+			continue
+		}
 		h.Log.Info("the removal of an instance goes on", "app", i.App, "instance", i.Name)
 		if err := h.removeInstance(ctx, a, i); err != nil {
 			if ctx.Err() != nil {

@@ -31,6 +31,11 @@ func (n *Node) sameApp() []string {
 	return names
 }
 
+// content is a migration wherever its folder lies.
+type content struct{ tool, name, blob string }
+
+func (n *Node) content() content { return content{n.Tool, n.Name, n.Blob} }
+
 // A layer is the migrations of main, or what one change adds and takes away.
 type layer struct {
 	change   int // 0: main
@@ -42,12 +47,13 @@ type layer struct {
 	gone     map[string]bool // deleted paths
 	writes   map[string]bool // paths of its nodes
 	missed   map[key]bool    // what main got since
+	carries  map[content]bool
 }
 
 func newLayer(change int, d Delta) *layer {
 	l := &layer{
 		change: change, called: d.Called, all: d.Added, nodes: map[key]*Node{}, children: map[key][]*Node{},
-		stands: map[key]key{}, gone: map[string]bool{}, writes: map[string]bool{}, missed: map[key]bool{},
+		stands: map[key]key{}, gone: map[string]bool{}, writes: map[string]bool{}, missed: map[key]bool{}, carries: map[content]bool{},
 	}
 	if l.called == "" {
 		l.called = changeRef(change)
@@ -62,6 +68,7 @@ func newLayer(change int, d Delta) *layer {
 		n := &l.all[i]
 		dir := n.Space
 		l.writes[n.Path] = true
+		l.carries[n.content()] = true
 		l.nodes[n.key()] = n
 		if !n.rule().graph {
 			continue
@@ -201,11 +208,11 @@ type side struct {
 // same migration (one is stacked on the other) do not collide with it.
 func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 	numbers := slices.Sorted(maps.Keys(changes))
-	lists := []Nodes{main}
+	var lists []Nodes
 	for _, n := range numbers {
 		lists = append(lists, changes[n].Added, changes[n].Missed)
 	}
-	lists = settled(lists...)
+	lists = settled(main, lists...)
 	base := newLayer(0, Delta{Added: lists[0]})
 	c := collector{base: base, found: map[int][]Collision{}, told: map[pair]bool{}}
 	all := union{base}

@@ -253,6 +253,9 @@ func (c *collector) taken(l *layer) map[key]bool {
 
 // gone: a change takes away what databases ran.
 func (c *collector) gone(l *layer, m *Node) {
+	if l.carries[m.content()] {
+		return // it only moved to another folder
+	}
 	c.stuck(side{l, m}, fmt.Sprintf("%s takes %s away, which main has: %s", l.called, m.shown(), m.rule().gone), "put it back, and undo what it did in a new migration")
 }
 

@@ -146,6 +146,7 @@ func (l *changelog) xml(text string) {
 	var set changeset
 	var begun int64
 	var now *refactoring
+	var all, said strings.Builder // of the changeset; of the change
 	depth := 0
 	for {
 		at := dec.InputOffset()
@@ -170,6 +171,7 @@ func (l *changelog) xml(text string) {
 				l.logical = attrs["logicalFilePath"]
 			case t.Name.Local == "changeSet" && depth == 2:
 				s, set = &script{}, changeset{}
+				all.Reset()
 				for name, value := range attrs {
 					set.set(name, value)
 				}
@@ -178,21 +180,24 @@ func (l *changelog) xml(text string) {
 			case s != nil && depth == 3:
 				line, _ := dec.InputPos()
 				begun = at
+				said.Reset()
 				now = &refactoring{name: t.Name.Local, attrs: attrs, line: line}
 			case now != nil:
 				now.inner(t.Name.Local, attrs)
 			}
 		case xml.CharData:
 			if now != nil {
-				now.text += string(t)
+				said.Write(t)
 			}
 		case xml.EndElement:
 			switch {
 			case depth == 3 && now != nil:
+				now.text += said.String()
 				s.refactor(*now)
 				now = nil
-				set.text += text[begun:dec.InputOffset()]
+				all.WriteString(text[begun:dec.InputOffset()])
 			case depth == 2 && s != nil:
+				set.text = all.String()
 				l.add(set, s)
 				s = nil
 			}

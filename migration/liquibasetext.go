@@ -7,15 +7,17 @@ import (
 // formatted reads a file of SQL with "--changeset author:id" lines.
 func (l *changelog) formatted(text string) {
 	var set changeset
-	var body strings.Builder
+	var body, all strings.Builder // all is what the checksum covers
 	begun, line := 0, 0
 	flush := func() {
 		if set.id != "" || set.author != "" {
 			s := &script{}
 			s.sql(body.String(), begun)
+			set.text = all.String()
 			l.add(set, s)
 		}
 		body.Reset()
+		all.Reset()
 	}
 	for _, row := range strings.Split(text, "\n") {
 		line++
@@ -39,7 +41,7 @@ func (l *changelog) formatted(text string) {
 		if !rollbackLine.MatchString(row) {
 			body.WriteString(row)
 			if !strings.HasPrefix(strings.TrimSpace(row), "--") { // comments are not in the checksum
-				set.text += row + "\n"
+				all.WriteString(row + "\n")
 			}
 		}
 		body.WriteByte('\n')
@@ -52,14 +54,16 @@ func (l *changelog) formatted(text string) {
 func (l *changelog) yaml(text string) {
 	var s *script
 	var of changeset
-	var block strings.Builder
+	var block, said strings.Builder // of the changeset; of the change
 	var now *refactoring
 	set, change, list := -1, -1, -1 // columns of "changeSet", of a change, of "changes"
 	end := func() {
 		if now != nil {
+			now.text += said.String()
 			s.refactor(*now)
 			now = nil
 		}
+		said.Reset()
 	}
 	flush := func() {
 		if s != nil {
@@ -83,7 +87,7 @@ func (l *changelog) yaml(text string) {
 					s.doubt("line %d is not written in blocks", n+1)
 				}
 				if now != nil {
-					now.text += trimmed + "\n"
+					said.WriteString(trimmed + "\n")
 				}
 			}
 			continue

@@ -67,10 +67,11 @@ type Node struct {
 }
 
 func (n *Node) shown() string {
+	name := n.Name
 	if n.Shown != "" {
-		return n.Shown
+		name = n.Shown
 	}
-	return n.Name
+	return strings.ReplaceAll(name, "`", "'") // backticks stand around commands only
 }
 
 func (n *Node) rule() rule {

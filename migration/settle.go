@@ -9,34 +9,60 @@ import (
 // give it another one than its folder's name, and that several folders of
 // Alembic's (version_locations) hold one history.
 
-// settled gives lists in which each migration bears the app and the space it
-// has among all of them. Lists in which nothing differs are given as they are.
-func settled(lists ...Nodes) []Nodes {
-	homes := map[string]home{}
-	labels(lists, homes)
-	locations(lists, homes)
-	out := slices.Clone(lists)
-	if len(homes) == 0 {
-		return out
+// settled gives main and other lists with the app and the space that each
+// migration has. Main decides for itself, and each other list is looked at on
+// top of main alone: no change decides for another. Lists in which nothing
+// differs are given as they are.
+func settled(main Nodes, lists ...Nodes) []Nodes {
+	mains, spaces := map[string]home{}, map[string]bool{}
+	labels([]Nodes{main}, mains)
+	locations([]Nodes{main}, mains)
+	for i := range main {
+		spaces[main[i].Space] = true
 	}
-	for i, list := range lists {
-		out[i] = slices.Clone(list)
-		for j := range out[i] {
-			n := &out[i][j]
-			to, ok := homes[n.Space]
-			if !ok || n.Tool != to.tool {
-				continue
-			}
-			if n.Tool == alembic.name { // Django's name the label themselves
-				n.Parents = slices.Clone(n.Parents)
-				for k := range n.Parents {
-					n.Parents[k].App = to.app
+	out := []Nodes{main.housed(mains)}
+	for _, list := range lists {
+		homes := mains
+		if slices.ContainsFunc(list, func(n Node) bool { return n.Tool == django.name || n.Tool == alembic.name }) {
+			homes = map[string]home{}
+			labels([]Nodes{main, list}, homes)
+			locations([]Nodes{main, list}, homes)
+			for s, h := range homes {
+				if to, ok := mains[h.space]; ok && h.tool == alembic.name {
+					homes[s] = to
 				}
 			}
-			n.App, n.Space = to.app, to.space
+			for s := range spaces {
+				delete(homes, s) // main's own decision counts
+			}
+			maps.Copy(homes, mains)
 		}
+		out = append(out, list.housed(homes))
 	}
 	return out
+}
+
+// housed gives each migration the app and the space of its home.
+func (l Nodes) housed(homes map[string]home) Nodes {
+	if len(homes) == 0 {
+		return l
+	}
+	l = slices.Clone(l)
+	for j := range l {
+		n := &l[j]
+		to, ok := homes[n.Space]
+		if !ok || n.Tool != to.tool {
+			continue
+		}
+		if n.Tool == alembic.name { // Django's name the label themselves
+			n.Parents = slices.Clone(n.Parents)
+			for k := range n.Parents {
+				n.Parents[k].App = to.app
+			}
+		}
+		n.App, n.Space = to.app, to.space
+	}
+	return l
 }
 
 // home is where the migrations of a space belong.
@@ -99,14 +125,15 @@ func labels(lists []Nodes, homes map[string]home) {
 }
 
 // locations joins the folders of Alembic's of which one follows what is in
-// another.
+// another. The first list is main's, which gives the name.
 func locations(lists []Nodes, homes map[string]home) {
 	type folder struct {
 		app   string
 		names map[string]bool
+		main  bool
 	}
 	folders, holds := map[string]*folder{}, map[string][]string{} // revision → spaces
-	for _, list := range lists {
+	for at, list := range lists {
 		for i := range list {
 			n := &list[i]
 			if n.Tool != alembic.name {
@@ -114,7 +141,7 @@ func locations(lists []Nodes, homes map[string]home) {
 			}
 			f := folders[n.Space]
 			if f == nil {
-				f = &folder{app: n.App, names: map[string]bool{}}
+				f = &folder{app: n.App, names: map[string]bool{}, main: at == 0}
 				folders[n.Space] = f
 			}
 			f.names[n.Name] = true
@@ -148,8 +175,9 @@ func locations(lists []Nodes, homes map[string]home) {
 				if a == b {
 					continue
 				}
-				// The bigger one gives the name.
-				if x, y := len(folders[a].names), len(folders[b].names); x > y || x == y && a < b {
+				// Main's gives the name, else the bigger one.
+				x, y := len(folders[a].names), len(folders[b].names)
+				if m := folders[a].main; m != folders[b].main && m || m == folders[b].main && (x > y || x == y && a < b) {
 					a, b = b, a
 				}
 				group[a] = b

@@ -59,7 +59,7 @@ func (s *server) guardDisk(ctx context.Context) error {
 // grown is an instance and what it takes.
 type grown struct {
 	i        bosman.Instance
-	was, now int64 // bytes when it was copied, and at present
+	was, now int64 // bytes when it was copied, or of what it was copied from, and at present
 }
 
 // stopWhatGrew stops the running copy that grew most, if it did by as much as
@@ -68,6 +68,18 @@ func (s *server) stopWhatGrew(ctx context.Context, free, low int64) (string, err
 	all, err := s.store.Instances(ctx, "")
 	if err != nil {
 		return "", err
+	}
+	type source struct{ app, name string }
+	sources := map[source]int64{} // what a copy of it takes from the beginning
+	for _, i := range all {
+		if i.Kind != bosman.KindStaging && i.Kind != bosman.KindLive {
+			continue
+		}
+		n, err := s.databases.taken(ctx, i)
+		if err != nil {
+			s.log.Warn("what an instance takes is not known", "app", i.App, "instance", i.Name, "err", err)
+		}
+		sources[source{i.App, i.Name}] = n
 	}
 	var most grown
 	for _, i := range all {
@@ -86,7 +98,9 @@ func (s *server) stopWhatGrew(ctx context.Context, free, low int64) (string, err
 			s.log.Warn("what an instance takes is not known", "app", i.App, "instance", i.Name, "err", err)
 			continue
 		}
-		if g := (grown{i, i.Copy.Bytes, now}); g.now-g.was > most.now-most.was {
+		// What is known of the copy may be its dump, which has no indexes, and
+		// does not count uploaded files.
+		if g := (grown{i, max(i.Copy.Bytes, sources[source{i.App, i.Copy.From}]), now}); g.now-g.was > most.now-most.was {
 			most = g
 		}
 	}

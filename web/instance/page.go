@@ -260,7 +260,8 @@ func (p Pages) Act(w http.ResponseWriter, r *http.Request) error {
 	case "restore":
 		op, err = p.restore(r, a, app, name)
 	case "remove":
-		err = p.Verbs.RemoveInstance(ctx, a, app, name)
+		// Whoever closes the page ends no removal half-way.
+		err = p.Verbs.RemoveInstance(context.WithoutCancel(ctx), a, app, name)
 		if err == nil {
 			here = ui.Path(app)
 		}
