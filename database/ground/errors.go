@@ -29,14 +29,18 @@ func (g Ground) Full(doing string, err error) error {
 		WithNext("free some space: old backups and kept databases are the first to look at").Because(err)
 }
 
-// NoRoom says whether the disk of path has less than 8 MB left: programs tell
-// of a full disk only in words.
+// noRoom is what is left on a disk that is full: PostgreSQL ends when there is
+// no room for the next segment of its log, which are 16 MB, and gives back what
+// it had of it.
+const noRoom = 24 << 20
+
+// NoRoom says whether a disk is full: programs tell of it only in words.
 func NoRoom(path string) bool {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {
 		return false
 	}
-	return s.Bavail*uint64(s.Bsize) < 8<<20
+	return s.Bavail*uint64(s.Bsize) < noRoom
 }
 
 // IOError tells a full disk from other failures of files in dir; nil stays nil.
