@@ -38,8 +38,48 @@ type instances struct {
 	mail      func() instance.Mail
 	log       *slog.Logger
 
-	mu   sync.Mutex
-	lost map[string]string // guarded by mu; app/instance → why its copy is gone
+	mu      sync.Mutex
+	lost    map[string]string // guarded by mu; app/instance → why its copy is gone
+	leaving map[leaver]bool   // guarded by mu; those that are being removed
+}
+
+// leaver is an instance, and not the next one of its name.
+type leaver struct {
+	app, name string
+	created   int64
+}
+
+func asLeaver(i bosman.Instance) leaver { return leaver{i.App, i.Name, i.CreatedAt.UnixNano()} }
+
+// leave says whether an instance is being removed: who looks after instances
+// would else make its folder again, and start it.
+func (n *instances) leave(i bosman.Instance, yes bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.leaving == nil {
+		n.leaving = map[leaver]bool{}
+	}
+	if yes {
+		n.leaving[asLeaver(i)] = true
+	} else {
+		delete(n.leaving, asLeaver(i))
+	}
+}
+
+// staying gives the instances that are not being removed, and forgets those
+// that have gone.
+func (n *instances) staying(all []bosman.Instance) []bosman.Instance {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	still := map[leaver]bool{}
+	out := slices.DeleteFunc(all, func(i bosman.Instance) bool {
+		if n.leaving[asLeaver(i)] {
+			still[asLeaver(i)] = true
+		}
+		return still[asLeaver(i)]
+	})
+	n.leaving = still
+	return out
 }
 
 func instanceDir(data, app, name string) string { return filepath.Join(data, "instances", app, name) }
@@ -250,6 +290,7 @@ func (n *instances) desired(ctx context.Context) ([]runtime.Spec, func(string) b
 	if err != nil {
 		return nil, nil, err
 	}
+	all = n.staying(all)
 	var specs []runtime.Spec
 	unclear := map[string]bool{} // instances of which nobody can say what should run
 	for _, i := range all {
@@ -343,7 +384,13 @@ func (n *instances) look(ctx context.Context) error {
 }
 
 // Remove stops an instance and takes away its route, data and database.
-func (n *instances) remove(ctx context.Context, i bosman.Instance, routes *routes) error {
+func (n *instances) remove(ctx context.Context, i bosman.Instance, routes *routes) (err error) {
+	n.leave(i, true)
+	defer func() {
+		if err != nil {
+			n.leave(i, false)
+		}
+	}()
 	if err := routes.delete(ctx, i); err != nil {
 		return err
 	}
