@@ -131,9 +131,9 @@ func TestDiskFull(t *testing.T) {
 				if _, err := ask(t.Context(), w.s, "deploy", "live", "1"); err != nil {
 					t.Fatal(err)
 				}
-				w.until("it checks", 10*time.Second, func() bool {
+				w.until("the check has begun", 10*time.Second, func() bool {
 					for _, s := range w.last().Steps {
-						if s.Name == "check" && s.State == bosman.StepRunning {
+						if s.Name == "check" && s.State != bosman.StepWaiting {
 							return true
 						}
 					}
