@@ -1,6 +1,9 @@
 package bosman
 
-import "time"
+import (
+	"regexp"
+	"time"
+)
 
 // PointInTime says what moments the databases on Bosman's own durable
 // PostgreSQL server can be had at, and how keeping its log goes. It is one for
@@ -43,6 +46,41 @@ type RestorePoint struct {
 	Operation int       `json:"operation,omitempty"` // 0: none
 	What      string    `json:"what"`                // in words: "right before d37 migrated live to r136"
 	Reachable bool      `json:"reachable"`
+}
+
+// pointNamed is the form of the names that PointName gives.
+var pointNamed = regexp.MustCompile(`^(.+)-(d\d+)(-before)?$`)
+
+// PointName names the restore point on a side of an app's operation.
+func PointName(app string, operation int, when PointWhen) string {
+	name := app + "-" + Ref(LetterOperation, operation)
+	if when == PointBefore {
+		name += "-before"
+	}
+	return name
+}
+
+// ParsePointName reads what PointName gave; ok is false for other names.
+func ParsePointName(name string) (app string, operation int, when PointWhen, ok bool) {
+	m := pointNamed.FindStringSubmatch(name)
+	if m == nil {
+		return "", 0, "", false
+	}
+	operation, err := ParseRef(LetterOperation, m[2])
+	if err != nil {
+		return "", 0, "", false
+	}
+	when = PointAfter
+	if m[3] != "" {
+		when = PointBefore
+	}
+	return m[1], operation, when, true
+}
+
+// App is whose operation a restore point was named for; "" for none.
+func (r RestorePoint) App() string {
+	app, _, _, _ := ParsePointName(r.Name)
+	return app
 }
 
 // RecoveryState is how far a recovery came.

@@ -20,11 +20,3 @@ func TestCommandsAreNotForged(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-func TestPointsOfOtherApps(t *testing.T) {
-	for name, want := range map[string]bool{"shop-d12": true, "shop-d12-before": true, "shop-dev-d12": false, "shop-d": false, "other-d1": false} {
-		if got := ofApp(name, "shop"); got != want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}

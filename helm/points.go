@@ -3,7 +3,6 @@ package helm
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -69,16 +68,9 @@ func (h *Helm) Moments(ctx context.Context, a bosman.Actor, app string) (*bosman
 	}
 	p := h.Timeline.Seen()
 	p.Points = slices.DeleteFunc(p.Points, func(r bosman.RestorePoint) bool {
-		return r.When != bosman.PointLast && !ofApp(r.Name, app)
+		return r.When != bosman.PointLast && r.App() != app
 	})
 	return &p, nil
-}
-
-// ofApp says whether a restore point is of a deployment of an app. Another
-// app's name may begin with its own: "shop-d12" and "shop-dev-d12-before".
-func ofApp(point, app string) bool {
-	rest, ok := strings.CutPrefix(point, app+"-d")
-	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
 }
 
 // PointInTime says which moments the databases of an app can be recovered at.

@@ -23,7 +23,7 @@ func settled(main Nodes, lists ...Nodes) []Nodes {
 	out := []Nodes{main.housed(mains)}
 	for _, list := range lists {
 		homes := mains
-		if slices.ContainsFunc(list, func(n Node) bool { return n.Tool == django.name || n.Tool == alembic.name }) {
+		if slices.ContainsFunc(list, func(n Node) bool { return !spaces[n.Space] && (n.Tool == django.name || n.Tool == alembic.name) }) {
 			homes = map[string]home{}
 			labels([]Nodes{main, list}, homes)
 			locations([]Nodes{main, list}, homes)

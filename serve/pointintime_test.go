@@ -49,7 +49,7 @@ func TestPointInTime(t *testing.T) {
 c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor().execute("DELETE FROM note")'`)
 	w.until("the deployment's restore point can be reached", time.Minute, func() bool {
 		p := reach()
-		return len(p.Points) == 1 && p.Points[0].Name == "tiny-"+opRef(first.Number) && p.Points[0].Reachable
+		return len(p.Points) == 1 && p.Points[0].Name == "tiny-"+opRef(first.Number) && p.Points[0].Reachable && len(p.Spans) == 1 // the log around it is stored a little later
 	})
 	if p := reach().Points[0]; p.What != opRef(first.Number)+" had just switched live to r1" || p.When != bosman.PointAfter {
 		t.Errorf("the point is said to be %+v", p)

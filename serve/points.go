@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -12,24 +11,13 @@ import (
 	"github.com/bosman-cd/bosman/deploy"
 )
 
-// pointNamed is how restore points are named: rms-d37-before and rms-d37.
-var pointNamed = regexp.MustCompile(`^(.+)-(d\d+)(-before)?$`)
-
-func pointName(op bosman.Operation, when bosman.PointWhen) string {
-	name := op.App + "-" + bosman.Ref(bosman.LetterOperation, op.Number)
-	if when == bosman.PointBefore {
-		name += "-before"
-	}
-	return name
-}
-
 // Name names the present moment of an instance's database: deploy.Points.
 func (t *timeline) Name(ctx context.Context, i bosman.Instance, op bosman.Operation, when bosman.PointWhen) (string, error) {
 	k := t.kept()
 	if !t.on() || k == nil || i.Kind != bosman.KindLive || i.Database.Engine != bosman.EnginePostgres || i.Database.Adopted() {
 		return "", nil
 	}
-	p, err := k.Mark(ctx, pointName(op, when))
+	p, err := k.Mark(ctx, bosman.PointName(op.App, op.Number, when))
 	if err != nil {
 		return "", err
 	}
@@ -61,8 +49,8 @@ func (t *timeline) PointInTime(ctx context.Context, app string) (bosman.PointInT
 	}
 	t.mu.Unlock()
 	p.Points = slices.DeleteFunc(p.Points, func(r bosman.RestorePoint) bool {
-		m := pointNamed.FindStringSubmatch(r.Name)
-		return app != "" && m != nil && m[1] != app
+		of := r.App()
+		return app != "" && of != "" && of != app
 	})
 	for n := range p.Points {
 		if err == nil {
@@ -137,13 +125,8 @@ func (t *timeline) reach(ctx context.Context) (p bosman.PointInTime, err error) 
 
 func pointOf(p archive.Point, reachable bool) bosman.RestorePoint {
 	r := bosman.RestorePoint{Name: p.Name, At: p.At, When: bosman.PointAfter, Reachable: reachable}
-	if m := pointNamed.FindStringSubmatch(p.Name); m != nil {
-		if m[3] != "" {
-			r.When = bosman.PointBefore
-		}
-		if n, err := bosman.ParseRef(bosman.LetterOperation, m[2]); err == nil {
-			r.Operation = n
-		}
+	if _, operation, when, ok := bosman.ParsePointName(p.Name); ok {
+		r.Operation, r.When = operation, when
 	}
 	return r
 }
@@ -151,13 +134,14 @@ func pointOf(p archive.Point, reachable bool) bosman.RestorePoint {
 // describe says in words what a point is. The operation of a lost server is
 // not in the rows, or its number is another's by now.
 func (t *timeline) describe(ctx context.Context, r *bosman.RestorePoint) error {
-	m := pointNamed.FindStringSubmatch(r.Name)
-	if r.When == bosman.PointLast || m == nil {
+	app, operation, _, ok := bosman.ParsePointName(r.Name)
+	if r.When == bosman.PointLast || !ok {
 		r.What = "the last that the lost server stored"
 		return nil
 	}
-	r.What = string(r.When) + " " + m[2]
-	op, err := t.store.Operation(ctx, m[1], r.Operation)
+	ref := bosman.Ref(bosman.LetterOperation, operation)
+	r.What = string(r.When) + " " + ref
+	op, err := t.store.Operation(ctx, app, operation)
 	if bosman.KindOf(err) == bosman.KindNotFound {
 		return nil
 	}
@@ -167,14 +151,14 @@ func (t *timeline) describe(ctx context.Context, r *bosman.RestorePoint) error {
 	release := bosman.Ref(bosman.LetterRelease, op.Release)
 	did := map[bosman.PointWhen]map[bosman.Plan]string{
 		bosman.PointBefore: {
-			bosman.PlanDeploy:  fmt.Sprintf("right before %s migrated %s to %s", m[2], op.Instance, release),
-			bosman.PlanRevert:  fmt.Sprintf("right before %s took %s back to %s", m[2], op.Instance, release),
-			bosman.PlanRestore: fmt.Sprintf("right before %s put other data in %s", m[2], op.Instance),
+			bosman.PlanDeploy:  fmt.Sprintf("right before %s migrated %s to %s", ref, op.Instance, release),
+			bosman.PlanRevert:  fmt.Sprintf("right before %s took %s back to %s", ref, op.Instance, release),
+			bosman.PlanRestore: fmt.Sprintf("right before %s put other data in %s", ref, op.Instance),
 		},
 		bosman.PointAfter: {
-			bosman.PlanDeploy:  fmt.Sprintf("%s had just switched %s to %s", m[2], op.Instance, release),
-			bosman.PlanRevert:  fmt.Sprintf("%s had just taken %s back to %s", m[2], op.Instance, release),
-			bosman.PlanRestore: fmt.Sprintf("%s had just put other data in %s", m[2], op.Instance),
+			bosman.PlanDeploy:  fmt.Sprintf("%s had just switched %s to %s", ref, op.Instance, release),
+			bosman.PlanRevert:  fmt.Sprintf("%s had just taken %s back to %s", ref, op.Instance, release),
+			bosman.PlanRestore: fmt.Sprintf("%s had just put other data in %s", ref, op.Instance),
 		},
 	}
 	if text := did[r.When][op.Plan]; text != "" {

@@ -2,7 +2,6 @@ package ground
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,16 +78,16 @@ func (w *GentleWriter) bring(n int64) {
 // a file system gives back all of a file in one go, and for one of 700 MB
 // syncs waited 50 ms instead of 5. When ctx ends, the rest goes at once.
 func RemoveGently(ctx context.Context, path string) error {
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil //nolint:nilerr // removed below, or the error said there
+			return nil //nolint:nilerr // it is removed below, where errors are told
 		}
 		if i, err := d.Info(); err == nil && i.Size() > gentleCut {
 			cut(ctx, p, i.Size())
 		}
 		return nil
 	})
-	return errors.Join(err, os.RemoveAll(path))
+	return os.RemoveAll(path)
 }
 
 func cut(ctx context.Context, path string, size int64) {
