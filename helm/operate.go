@@ -290,6 +290,9 @@ func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bo
 		if replaced, err = h.supersede(ctx, s, op); err != nil {
 			return err
 		}
+		if err := forgetRemoval(ctx, s, op.App, op.Instance); err != nil {
+			return err
+		}
 		if err := s.SaveOperation(ctx, op); err != nil {
 			return err
 		}

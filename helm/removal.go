@@ -14,10 +14,20 @@ import (
 // that the next start finishes what was killed on the way:
 //
 //	noted ─► route, processes, data, folder ─► row
-//	  └─ fails: forgotten, and the instance stays
+//	  ├─ fails: forgotten, and the instance stays
+//	  └─ somebody goes on with the instance: forgotten
 
 // removal is the setting that notes the removal of an instance, and by whom.
 func removal(app, name string) string { return "removing:" + app + "/" + name }
+
+// forgetRemoval forgets that an instance was to be removed.
+func forgetRemoval(ctx context.Context, s *store.Store, app, name string) error {
+	by, err := s.Setting(ctx, removal(app, name))
+	if err != nil || by == "" {
+		return err
+	}
+	return s.SetSetting(ctx, removal(app, name), "")
+}
 
 // removeInstance takes an instance away for a, who may.
 func (h *Helm) removeInstance(ctx context.Context, a bosman.Actor, i bosman.Instance) error {
@@ -71,7 +81,7 @@ func (h *Helm) FinishRemovals(ctx context.Context) error {
 			continue
 		}
 		if i.Operation != 0 { // somebody went on with it
-			if err := h.Store.SetSetting(ctx, removal(i.App, i.Name), ""); err != nil {
+			if err := forgetRemoval(ctx, h.Store, i.App, i.Name); err != nil {
 				return err
 			}
 			continue

@@ -261,6 +261,8 @@ type collector struct {
 	base  *layer
 	found map[int][]Collision
 	told  map[pair]bool // one sentence for two sides and an app is enough
+
+	looked int // how many migrations were looked at to compare versions
 }
 
 func (c *collector) add(col Collision) {

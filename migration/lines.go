@@ -3,7 +3,6 @@ package migration
 import (
 	"fmt"
 	"path"
-	"slices"
 	"sort"
 	"strings"
 )
@@ -11,31 +10,7 @@ import (
 // lines compares the migrations that have versions, and Liquibase's, which
 // have only names: they do not say whom they follow.
 func (c *collector) lines(layers []*layer) {
-	spaces := map[string]*space{}
-	of := func(n *Node) *space {
-		s := spaces[n.Space]
-		if s == nil {
-			s = &space{rule: n.rule(), tool: n.Tool, dir: n.Space}
-			spaces[n.Space] = s
-		}
-		return s
-	}
-	for i := range c.base.all {
-		if n := &c.base.all[i]; !n.rule().graph {
-			s := of(n)
-			s.main = append(s.main, n)
-			s.see(n)
-		}
-	}
-	for _, l := range layers {
-		for i := range l.all {
-			if n := &l.all[i]; !n.rule().graph {
-				s := of(n)
-				s.sides = append(s.sides, side{l, n})
-				s.see(n)
-			}
-		}
-	}
+	spaces := c.spaces(layers)
 	names := make([]string, 0, len(spaces))
 	for name, s := range spaces {
 		if len(s.sides) > 0 {
@@ -55,16 +30,44 @@ func (c *collector) lines(layers []*layer) {
 			if n.rule().graph || n.rule().gone == "" || n.Repeatable || !l.gone[n.Path] {
 				continue
 			}
-			if _, again := l.nodes[n.key()]; !again && (!n.rule().goneLast || c.last(n)) {
+			if _, again := l.nodes[n.key()]; !again && (!n.rule().goneLast || spaces[n.Space].newest.compare(n.version) <= 0) {
 				c.gone(l, n)
 			}
 		}
 	}
 }
 
-// last says that main has none of a later version beside n.
-func (c *collector) last(n *Node) bool {
-	return !slices.ContainsFunc(c.base.all, func(m Node) bool { return m.Space == n.Space && m.version.compare(n.version) > 0 })
+// spaces gives the folders of versions, by name.
+func (c *collector) spaces(layers []*layer) map[string]*space {
+	spaces := map[string]*space{}
+	of := func(n *Node) *space {
+		s := spaces[n.Space]
+		if s == nil {
+			s = &space{rule: n.rule(), tool: n.Tool, dir: n.Space}
+			spaces[n.Space] = s
+		}
+		return s
+	}
+	for i := range c.base.all {
+		if n := &c.base.all[i]; !n.rule().graph {
+			s := of(n)
+			s.main = append(s.main, n)
+			if n.version.compare(s.newest) > 0 {
+				s.newest = n.version
+			}
+			s.see(n)
+		}
+	}
+	for _, l := range layers {
+		for i := range l.all {
+			if n := &l.all[i]; !n.rule().graph {
+				s := of(n)
+				s.sides = append(s.sides, side{l, n})
+				s.see(n)
+			}
+		}
+	}
+	return spaces
 }
 
 // A space is a folder of versions.
@@ -73,22 +76,23 @@ type space struct {
 	tool   string
 	dir    string
 	main   []*Node
-	sides  []side
-	newest *Node // of main and all changes: the next free number follows it
+	newest version // of main
+	sides  []side  // change by change
+	last   *Node   // of main and all changes: the next free number follows it
 }
 
 func (s *space) see(n *Node) {
-	if n.version != nil && (s.newest == nil || s.newest.version.compare(n.version) < 0) {
-		s.newest = n
+	if n.version != nil && (s.last == nil || s.last.version.compare(n.version) < 0) {
+		s.last = n
 	}
 }
 
 // renamed is the command that gives n a free version.
 func (s *space) renamed(n *Node) string {
-	if n.Number == "" || s.newest == nil {
+	if n.Number == "" || s.last == nil {
 		return s.rule.rename
 	}
-	next := s.newest.version.after(s.newest.Number)
+	next := s.last.version.after(s.last.Number)
 	switch { // times, of which now is always free
 	case len(n.Number) == len("20060102150405") && !strings.ContainsAny(n.Number, "._"):
 		next = "$(date -u +%Y%m%d%H%M%S)"
@@ -114,25 +118,6 @@ func (s *space) renamed(n *Node) string {
 // down is the name of the way back of golang-migrate's.
 func down(name string) string { return strings.Replace(name, ".up.", ".down.", 1) }
 
-func (c *collector) space(s *space) {
-	var fresh []side
-	for _, a := range s.sides {
-		c.againstMain(s, a)
-		if a.node.version != nil && !c.inMain(a) {
-			fresh = append(fresh, a)
-		}
-	}
-	for _, equal := range []bool{true, false} { // what is worse first: one sentence for two changes is enough
-		for i, a := range fresh {
-			for _, b := range fresh[i+1:] {
-				if (a.node.version.compare(b.node.version) == 0) == equal && (a.layer == b.layer || !holds(a.layer, b.node) && !holds(b.layer, a.node)) {
-					c.twoLines(s, a, b)
-				}
-			}
-		}
-	}
-}
-
 func (c *collector) stuck(a side, text, fix string) {
 	p := pair{a.layer.change, 0, a.node.Space + "\x00" + a.node.Name}
 	if c.told[p] {
@@ -142,9 +127,8 @@ func (c *collector) stuck(a side, text, fix string) {
 	c.add(Collision{Change: a.layer.change, App: a.node.App, Stale: true, Text: text, Fix: fix})
 }
 
-// againstMain compares a migration of a change with main's.
-func (c *collector) againstMain(s *space, a side) {
-	u := union{c.base, a.layer}
+// againstMain compares a migration of a change with main's, which v shows.
+func (c *collector) againstMain(s *space, v *view, a side) {
 	if m, ok := c.base.nodes[a.node.key()]; ok && m.Path == a.node.Path {
 		if m.Blob != a.node.Blob && s.rule.edited != "" && !a.node.Repeatable {
 			c.stuck(a, fmt.Sprintf("%s changes %s, which main already has: %s", a.layer.called, a.node.shown(), s.rule.edited), "take the edit back and write a new migration")
@@ -155,26 +139,16 @@ func (c *collector) againstMain(s *space, a side) {
 		return
 	}
 	fix := s.renamed(a.node)
-	var newest *Node
-	for _, m := range s.main {
-		if m.version == nil || u.hidden(m, c.base) {
-			continue
-		}
-		if newest == nil || newest.version.compare(m.version) < 0 {
-			newest = m
-		}
-		if m.version.compare(a.node.version) == 0 && s.rule.twice != "" {
-			c.stuck(a, fmt.Sprintf("%s is stale: %s takes number %s of %s, but main already has %s there; %s", a.layer.called, a.node.shown(), a.node.Number, s.dir, m.shown(), s.rule.twice), "merge main into the branch, then "+fix)
-			return
-		}
-		if !s.rule.tables {
-			continue
-		}
-		if t := shares(a.node, m); len(t) > 0 && a.layer.missed[m.key()] {
-			c.stuck(a, fmt.Sprintf("%s is stale: %s and main's new %s both change %s", a.layer.called, a.node.shown(), m.shown(), strings.Join(t, ", ")), "merge main into the branch and look whether both fit; then "+fix)
-			return
-		}
+	m, equal := c.meets(s, v, a)
+	switch {
+	case m != nil && equal:
+		c.stuck(a, fmt.Sprintf("%s is stale: %s takes number %s of %s, but main already has %s there; %s", a.layer.called, a.node.shown(), a.node.Number, s.dir, m.shown(), s.rule.twice), "merge main into the branch, then "+fix)
+		return
+	case m != nil:
+		c.stuck(a, fmt.Sprintf("%s is stale: %s and main's new %s both change %s", a.layer.called, a.node.shown(), m.shown(), strings.Join(shares(a.node, m), ", ")), "merge main into the branch and look whether both fit; then "+fix)
+		return
 	}
+	newest := v.newest
 	if newest == nil || newest.version.compare(a.node.version) <= 0 {
 		return
 	}

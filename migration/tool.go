@@ -162,6 +162,19 @@ func parseVersion(s, separators string) version {
 	return v
 }
 
+// key is equal for versions that compare as equal.
+func (v version) key() string {
+	n := len(v)
+	for n > 0 && v[n-1] == 0 {
+		n--
+	}
+	var b []byte
+	for _, part := range v[:n] {
+		b = append(strconv.AppendInt(b, part, 10), '.')
+	}
+	return string(b)
+}
+
 func (v version) compare(w version) int {
 	for i := range max(len(v), len(w)) {
 		var a, b int64

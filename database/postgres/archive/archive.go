@@ -43,6 +43,7 @@ type Keeper struct {
 	mu      sync.Mutex
 	id      string          // of the cluster
 	bases   map[string]Base // read before, by name; they never change
+	sums    map[string]sum  // of segments that were stored twice, by object; they never change
 	stored  string          // the newest segment in the vault
 	asked   mark            // what Advance asked for
 	covered mark            // up to here all is in the vault

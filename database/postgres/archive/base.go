@@ -170,7 +170,7 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) (removed int, err err
 		}
 	}
 	oldest := s.Bases[first]
-	for _, g := range s.Segments {
+	for _, g := range slices.Concat(s.Segments, s.spare) {
 		if g.Name < oldest.Start {
 			if err := del(g.object); err != nil {
 				return removed, err

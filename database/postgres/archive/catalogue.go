@@ -38,6 +38,7 @@ type System struct {
 	Broken   []string  // bases that cannot be read: why
 	Last     time.Time // when anything of it was stored or written last
 	damage   []string  // segments that came back damaged, as objects
+	spare    []Segment // stored besides those of the same name in Segments
 	halves   []string  // folders of bases that were not finished
 }
 
@@ -123,28 +124,12 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 		slices.SortFunc(s.Bases, func(a, b Base) int { return a.At.Compare(b.At) })
 		slices.SortFunc(s.Points, func(a, b Point) int { return a.At.Compare(b.At) })
 		slices.SortFunc(s.Segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.Until.Compare(b.Until)) })
-		s.judge(damaged)
+		if err := k.judge(ctx, v, s, damaged); err != nil {
+			return nil, err
+		}
 		out = append(out, *s)
 	}
 	return out, nil
-}
-
-// judge says of each segment whether it can be used. One that was stored with
-// two contents is that of two servers: nobody knows which one a base backup
-// goes on with.
-func (s *System) judge(damaged map[string]bool) {
-	var out []Segment
-	for _, g := range s.Segments {
-		if damaged[s.ID+"/"+path.Base(g.object)] {
-			g.bad = "is damaged"
-		}
-		if n := len(out); n > 0 && out[n-1].Name == g.Name {
-			out[n-1].bad = "was stored by two servers"
-			continue
-		}
-		out = append(out, g)
-	}
-	s.Segments = out
 }
 
 // base reads what a base backup is.
@@ -270,7 +255,7 @@ func (s System) Bytes() (n int64) {
 	for _, b := range s.Bases {
 		n += b.Stored
 	}
-	for _, g := range s.Segments {
+	for _, g := range slices.Concat(s.Segments, s.spare) {
 		n += g.Bytes
 	}
 	return n

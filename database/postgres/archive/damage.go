@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -15,45 +14,145 @@ import (
 	"github.com/bosman-cd/bosman/internal/faults"
 )
 
+// sum is that of a segment's content: it tells segments of two servers apart.
+// Names and identifiers do not, since a copy of a machine writes the same, nor
+// do times: after a power loss a server hands over again what was stored, with
+// the time that its file has by then.
+type sum [sha256.Size]byte
+
+// sumOf reads an object of the vault. The errors are those of Get.
+func sumOf(ctx context.Context, v database.Vault, object string) (out sum, err error) {
+	h := sha256.New()
+	_, err = v.Get(ctx, object, func(r io.Reader) error {
+		_, err := io.Copy(h, r)
+		return err
+	})
+	return sum(h.Sum(nil)), err
+}
+
 // alone sees that no other server writes the same log: a copy of this machine
 // has the same identifier, and its segments the same names with other content.
-// KindConflict if one does; what waits here is kept.
-func (k *Keeper) alone(ctx context.Context, v database.Vault, id string, f fs.FileInfo) (err error) {
-	defer func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.twin = nil
-		if bosman.KindOf(err) == bosman.KindConflict {
-			k.twin = err
-		}
-	}()
+// KindConflict if one does; what waits here is kept. stored says that the
+// segment is in the vault already.
+func (k *Keeper) alone(ctx context.Context, v database.Vault, id string, f fs.FileInfo) (stored bool, err error) {
+	defer func() { k.sawTwin(err) }()
 	all, err := v.List(ctx, root+id+segmentPart+f.Name()+"-")
+	if err != nil || len(all) == 0 {
+		return false, err
+	}
+	want, err := sumFile(k.spool(f.Name()))
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, o := range all {
 		if o.Name == root+id+objectOf(f) {
 			continue // of before a crash: ship compares it
 		}
-		want, err := sumFile(k.spool(f.Name()))
+		got, err := sumOf(ctx, v, o.Name)
+		switch {
+		case bosman.KindOf(err) == bosman.KindFailed: // nobody can tell what it was; the own one is stored beside it
+			k.log().Error("what was stored of the log is damaged and is stored again", "object", o.Name, "err", err)
+		case err != nil && bosman.KindOf(err) != bosman.KindNotFound:
+			return false, err
+		case err == nil && got != want:
+			return false, twin(f.Name())
+		case err == nil:
+			stored = true
+		}
+	}
+	return stored, nil
+}
+
+func twin(segment string) error {
+	return bosman.Conflict("another server stores the same log in this target: it has another segment %s", segment).
+		WithKept("what this one wrote waits here and is not mixed with it").
+		WithNext("one of them is a copy of the other: stop it, or give it a target of its own: bosman serve --backup-target")
+}
+
+// sawTwin notes whether another server was seen when a segment was stored last.
+func (k *Keeper) sawTwin(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.twin = nil
+	if bosman.KindOf(err) == bosman.KindConflict {
+		k.twin = err
+	}
+}
+
+// judge says of each segment whether it can be used. One that was stored with
+// two contents is that of two servers: nobody knows which one a base backup
+// goes on with. Of those with one content the one with the earliest time is
+// used: less is promised, and a recovery fetches rather too much than too little.
+func (k *Keeper) judge(ctx context.Context, v database.Vault, s *System, damaged map[string]bool) error {
+	all := s.Segments
+	s.Segments = make([]Segment, 0, len(all))
+	for len(all) > 0 {
+		n := 1 // of one name
+		for n < len(all) && all[n].Name == all[0].Name {
+			n++
+		}
+		for i, g := range all[:n] {
+			if damaged[s.ID+"/"+path.Base(g.object)] {
+				all[i].bad = "is damaged"
+			}
+		}
+		use, err := k.which(ctx, v, all[:n])
 		if err != nil {
 			return err
 		}
-		got := sha256.New()
-		_, err = v.Get(ctx, o.Name, func(r io.Reader) error {
-			_, err := io.Copy(got, r)
-			return err
-		})
-		if err != nil && bosman.KindOf(err) != bosman.KindFailed {
-			return err
+		for i, g := range all[:n] {
+			if i == use {
+				s.Segments = append(s.Segments, g)
+			} else {
+				s.spare = append(s.spare, g)
+			}
 		}
-		if err != nil || !bytes.Equal(got.Sum(nil), want[:]) {
-			return bosman.Conflict("another server stores the same log in this target: it has another segment %s", f.Name()).
-				WithKept("what this one wrote waits here and is not mixed with it").
-				WithNext("one of them is a copy of the other: stop it, or give it a target of its own: bosman serve --backup-target")
-		}
+		all = all[n:]
 	}
 	return nil
+}
+
+// which gives the number of that of several segments with one name which is
+// used. What cannot be read is passed over where another one can.
+func (k *Keeper) which(ctx context.Context, v database.Vault, all []Segment) (use int, err error) {
+	if len(all) == 1 {
+		return 0, nil
+	}
+	use = -1
+	var first sum
+	for i := range all {
+		g := &all[i]
+		if g.bad != "" {
+			continue
+		}
+		k.mu.Lock()
+		got, known := k.sums[g.object]
+		k.mu.Unlock()
+		if !known {
+			got, err = sumOf(ctx, v, g.object)
+			switch kind := bosman.KindOf(err); {
+			case kind == bosman.KindFailed, kind == bosman.KindNotFound: // the latter was removed since it was listed
+				g.bad = "is damaged"
+				continue
+			case err != nil:
+				return 0, err
+			}
+			k.mu.Lock()
+			if k.sums == nil {
+				k.sums = map[string]sum{}
+			}
+			k.sums[g.object] = got
+			k.mu.Unlock()
+		}
+		switch {
+		case use < 0:
+			use, first = i, got
+		case got != first:
+			all[use].bad = "was stored by two servers"
+			return use, nil
+		}
+	}
+	return max(use, 0), nil
 }
 
 func (k *Keeper) twinned() error {

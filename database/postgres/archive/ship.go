@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -44,10 +45,11 @@ func (k *Keeper) Ship(ctx context.Context) (n int, err error) {
 			return n, err
 		}
 		if name := objectOf(f); name != "" {
+			stored := false
 			if isSegment(f.Name()) {
-				err = k.alone(ctx, v, id, f)
+				stored, err = k.alone(ctx, v, id, f)
 			}
-			if err == nil {
+			if err == nil && !stored {
 				err = k.ship(ctx, v, root+id+name, k.spool(f.Name()))
 			}
 			if err != nil {
@@ -118,18 +120,20 @@ func (k *Keeper) ship(ctx context.Context, v database.Vault, name, path string) 
 		return err
 	}
 	_, err = v.Put(ctx, name, func(w io.Writer) error { return copyFile(w, path) })
-	if err != nil && bosman.KindOf(err) != bosman.KindConflict { // that one is of before a crash
+	there := bosman.KindOf(err) == bosman.KindConflict // of before a crash, or another server's
+	if err != nil && !there {
 		return err
 	}
 	if err := faults.Point("archive.ship.put"); err != nil {
 		return err
 	}
-	got := sha256.New()
-	_, err = v.Get(ctx, name, func(r io.Reader) error {
-		_, err := io.Copy(got, r)
+	got, err := sumOf(ctx, v, name)
+	if err == nil && got != want && there { // it is whole, so nothing damaged it
+		err = twin(filepath.Base(path))
+		k.sawTwin(err)
 		return err
-	})
-	if bosman.KindOf(err) == bosman.KindFailed || err == nil && [sha256.Size]byte(got.Sum(nil)) != want {
+	}
+	if bosman.KindOf(err) == bosman.KindFailed || err == nil && got != want {
 		// It is not what was written; the spool has it still.
 		k.log().Error("what was stored of the log is damaged and is stored again", "object", name, "err", err)
 		return errors.Join(bosman.Unavailable("%s came back from the target damaged", name).WithKept("it waits in the spool and is stored again").WithNext("look after the target"), v.Delete(ctx, name))
@@ -137,10 +141,10 @@ func (k *Keeper) ship(ctx context.Context, v database.Vault, name, path string) 
 	return err
 }
 
-func sumFile(path string) (sum [sha256.Size]byte, err error) {
+func sumFile(path string) (out sum, err error) {
 	h := sha256.New()
 	err = copyFile(h, path)
-	return [sha256.Size]byte(h.Sum(nil)), err
+	return sum(h.Sum(nil)), err
 }
 
 func copyFile(w io.Writer, path string) (err error) {
