@@ -40,14 +40,19 @@ func (c *Cluster) written(ctx context.Context, name string) (w written, err erro
 	err = c.with(ctx, "", "read what was written to "+name, func(conn *sql.Conn) error {
 		for query, into := range map[string]*string{
 			"SELECT COALESCE(SUM(ROWS_CHANGED), 0) FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = ?": &w.Rows,
-			`SELECT CONCAT_WS('/', (SELECT CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', t.NAME, t.TABLE_ID, t.N_COLS, c.NAME, c.POS))), 0))
-				FROM information_schema.INNODB_SYS_TABLES t LEFT JOIN information_schema.INNODB_SYS_COLUMNS c USING (TABLE_ID) WHERE t.NAME LIKE CONCAT(REPLACE(a.n, '_', '\\_'), '/%')),
+			// Joined with a table that has an index of its own: the catalogue's have none.
+			`SELECT CONCAT_WS('/',
+				(SELECT CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', NAME, TABLE_ID, N_COLS))), 0))
+					FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE CONCAT(REPLACE(a.n, '_', '\\_'), '/%')),
+				(SELECT STRAIGHT_JOIN CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', c.TABLE_ID, c.NAME, c.POS))), 0))
+					FROM information_schema.INNODB_SYS_COLUMNS c JOIN (SELECT DISTINCT TABLE_ID FROM information_schema.INNODB_SYS_TABLES
+						WHERE NAME LIKE CONCAT(REPLACE(?, '_', '\\_'), '/%')) t USING (TABLE_ID)),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(TRIGGER_NAME, ACTION_STATEMENT))), 0) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = a.n),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(TABLE_NAME, VIEW_DEFINITION))), 0) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = a.n),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(ROUTINE_NAME, LAST_ALTERED))), 0) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = a.n))
 			FROM (SELECT ? AS n) a`: &w.Shape,
 		} {
-			if err := conn.QueryRowContext(ctx, query, name).Scan(into); err != nil {
+			if err := conn.QueryRowContext(ctx, query, slices.Repeat([]any{name}, strings.Count(query, "?"))...).Scan(into); err != nil {
 				return err
 			}
 		}
@@ -155,18 +160,33 @@ func (c *Cluster) exportDir(db string) string { return filepath.Join(c.goldenDir
 // imported: InnoDB without full-text indexes and partitions; by name the file
 // without its ending, within the data folder. rest gives the others.
 func importable(ctx context.Context, conn *sql.Conn, db string) (files map[string]string, rest []string, err error) {
-	rows, err := table(ctx, conn, `SELECT t.TABLE_NAME, COALESCE(f.FILENAME, '') FROM information_schema.TABLES t
-		LEFT JOIN information_schema.INNODB_SYS_TABLESPACES f ON f.NAME = CONCAT(t.TABLE_SCHEMA, '/', CAST(CONVERT(t.TABLE_NAME USING filename) AS BINARY))
-			AND t.ENGINE = 'InnoDB' AND t.TABLE_TYPE = 'BASE TABLE' AND t.CREATE_OPTIONS NOT LIKE '%partitioned%'
-			AND NOT EXISTS (SELECT 1 FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.INDEX_TYPE IN ('FULLTEXT', 'SPATIAL'))
-		WHERE t.TABLE_SCHEMA = ? AND t.TABLE_TYPE <> 'VIEW' ORDER BY t.TABLE_NAME`, db)
+	// The server's catalogue has no indexes: joined, it is read once more for each table.
+	spaces, err := table(ctx, conn, `SELECT NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES WHERE NAME LIKE CONCAT(REPLACE(?, '_', '\\_'), '/%')`, db)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := map[string]string{}
+	for _, s := range spaces {
+		at[s[0]] = s[1]
+	}
+	special, err := column(ctx, conn, "SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND INDEX_TYPE IN ('FULLTEXT', 'SPATIAL')", db)
+	if err != nil {
+		return nil, nil, err
+	}
+	indexed := map[string]bool{}
+	for _, t := range special {
+		indexed[t] = true
+	}
+	rows, err := table(ctx, conn, `SELECT TABLE_NAME, CONCAT(TABLE_SCHEMA, '/', CAST(CONVERT(TABLE_NAME USING filename) AS BINARY)),
+		ENGINE = 'InnoDB' AND TABLE_TYPE = 'BASE TABLE' AND CREATE_OPTIONS NOT LIKE '%partitioned%'
+		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE <> 'VIEW' ORDER BY TABLE_NAME`, db)
 	if err != nil {
 		return nil, nil, err
 	}
 	files = map[string]string{}
 	for _, r := range rows {
-		base, ok := strings.CutSuffix(strings.TrimPrefix(r[1], "./"), ".ibd")
-		if ok && filepath.Dir(base) == db {
+		base, ok := strings.CutSuffix(strings.TrimPrefix(at[r[1]], "./"), ".ibd")
+		if ok && filepath.Dir(base) == db && r[2] == "1" && !indexed[r[0]] {
 			files[r[0]] = base
 		} else {
 			rest = append(rest, r[0])
