@@ -3,7 +3,10 @@ package mariadb
 import (
 	"database/sql"
 	"fmt"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +113,56 @@ func TestTemporaryTablesOfTwoServers(t *testing.T) {
 		return run(t.Context(), conn, "ALTER TABLE passing ADD COLUMN b INT", "DROP TEMPORARY TABLE passing")
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// fewFilesEnv names a backup for a child process that may open few files.
+const fewFilesEnv = "BOSMAN_TEST_FEW_FILES"
+
+// TestTooFewFiles: a server that may open no more files is told from a broken
+// one, with what to change. It inherits that from whoever starts it.
+func TestTooFewFiles(t *testing.T) {
+	if dir := os.Getenv(fewFilesEnv); dir != "" {
+		c := ownCluster(t, Scratch, "")
+		ensure(t, c)
+		_, err := engine(t, "files", c).Restore(t.Context(), dir, "live")
+		if bosman.KindOf(err) != bosman.KindUnavailable || !strings.Contains(err.Error(), "may have only 80 files open") || !strings.Contains(bosman.AsError(err).Next, "LimitNOFILE") {
+			t.Errorf("%v, %v", err, bosman.AsError(err).Unwrap())
+		}
+		return
+	}
+	main, _ := clusters(t)
+	e := engine(t, "files", main)
+	d, err := e.Create(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	makeTables(t, d, 150)
+	dir := t.TempDir()
+	if _, err := e.Backup(t.Context(), d, dir); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `ulimit -n 80 && exec "$0" -test.run '^TestTooFewFiles$'`, self)
+	cmd.Env = append(os.Environ(), fewFilesEnv+"="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestSaidNumber reads the numbers as the client programs write them.
+func TestSaidNumber(t *testing.T) {
+	for said, want := range map[string]int64{
+		"ERROR 23 (HY000) at line 5: Out of resources when opening file './x/' (Errcode: 24 \"Too many open files\")\n":                                       23,
+		"mariadb-dump: Couldn't execute 'show create table `t`': Out of resources when opening file './x/t.frm' (Errcode: 24 \"Too many open files\") (23)\n": 23,
+		"ERROR 1064 (42000) at line 1: You have an error in your SQL syntax\n":                                                                                1064,
+		"killed": 0,
+	} {
+		if got := saidNumber([]byte(said)); got != want {
+			t.Errorf("%q: %d, want %d", said, got, want)
+		}
 	}
 }
