@@ -134,7 +134,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	name := database.GoldenName(source.Name, begun)
 	d, err := e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
 		what.info.TakenAt = time.Now().UTC()
-		if what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker); err != nil {
+		if err := e.pipe(ctx, src, from.Name, worker); err != nil {
 			return err
 		}
 		if err := e.home.point("database.golden.made"); err != nil {
@@ -143,7 +143,10 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		if err := e.mask(ctx, worker, spec, what); err != nil {
 			return err
 		}
-		err = e.home.export(ctx, worker.Name)
+		if err := e.home.export(ctx, worker.Name); err != nil {
+			return err
+		}
+		what.info.Bytes, err = e.home.bytesOf(ctx, worker.Name)
 		what.info.Took = time.Since(begun)
 		return err
 	})
@@ -224,10 +227,10 @@ func (c *Cluster) export(ctx context.Context, db string) error {
 }
 
 // clone fills the database of worker with the content of a golden copy.
-func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Database) (bytes int64, err error) {
+func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Database) error {
 	c := e.home
 	var rest []string
-	err = c.with(ctx, worker.Name, "copy database "+golden, func(conn *sql.Conn) error {
+	err := c.with(ctx, worker.Name, "copy database "+golden, func(conn *sql.Conn) (err error) {
 		var files map[string]string
 		if files, rest, err = importable(ctx, conn, golden); err != nil {
 			return err
@@ -236,67 +239,60 @@ func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Databas
 			return err
 		}
 		for t, base := range files {
-			n, err := c.importTable(ctx, conn, golden, worker.Name, t, base)
-			if err != nil {
+			if err := c.importTable(ctx, conn, golden, worker.Name, t, base); err != nil {
 				return err
 			}
-			bytes += n
 		}
 		return nil
 	})
 	if err != nil || len(rest) == 0 {
-		return bytes, err
+		return err
 	}
-	n, err := e.pipe(ctx, c, golden, worker, rest...)
-	return bytes + n, err
+	return e.pipe(ctx, c, golden, worker, rest...)
 }
 
 // importTable makes one table of the files of another.
-func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, name, base string) (int64, error) {
+func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, name, base string) error {
 	made, err := table(ctx, conn, "SHOW CREATE TABLE "+quote(golden)+"."+quote(name))
 	if err != nil || len(made) != 1 {
-		return 0, errors.Join(err, sql.ErrNoRows)
+		return errors.Join(err, sql.ErrNoRows)
 	}
 	if err := run(ctx, conn, made[0][1], "ALTER TABLE "+quote(name)+" DISCARD TABLESPACE"); err != nil {
-		return 0, err
+		return err
 	}
 	to := filepath.Join(c.dataDir(), db, filepath.Base(base))
-	n, err := c.share(filepath.Join(c.dataDir(), base+".ibd"), to+".ibd")
+	err = c.share(filepath.Join(c.dataDir(), base+".ibd"), to+".ibd")
 	if err == nil {
-		_, err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
+		err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
 	}
 	if err != nil {
-		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
+		return ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
 	if err := run(ctx, conn, "ALTER TABLE "+quote(name)+" IMPORT TABLESPACE"); err != nil {
-		return 0, err
+		return err
 	}
 	if err := os.Remove(to + ".cfg"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
+		return ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
-	return n, nil
+	return nil
 }
 
 // share copies a file for the server, sharing its blocks where the file
 // system can.
-func (c *Cluster) share(from, to string) (n int64, err error) {
+func (c *Cluster) share(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = in.Close() }() // it was only read
-	info, err := in.Stat()
-	if err != nil {
-		return 0, err
-	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
 		_, err = out.ReadFrom(in)
 	}
-	return info.Size(), errors.Join(err, out.Close(), c.owner.Give(to))
+	return errors.Join(err, out.Close(), c.owner.Give(to))
 }
 
 // choose finds or makes the generation to copy: one with other masks than
@@ -339,7 +335,10 @@ func (e *Engine) cloneGolden(ctx context.Context, g database.Golden, to, from st
 	what.info = g.Copy
 	what.info.From, what.info.Strategy = from, "import"
 	db, err := e.make(ctx, to, what, func(ctx context.Context, worker bosman.Database) (err error) {
-		what.info.Bytes, err = e.clone(ctx, g.Database.Name, worker)
+		if err := e.clone(ctx, g.Database.Name, worker); err != nil {
+			return err
+		}
+		what.info.Bytes, err = e.home.bytesOf(ctx, worker.Name)
 		what.info.Took = time.Since(begun)
 		return err
 	})
