@@ -86,9 +86,9 @@ type CopyInfo struct {
 	Release  int           `json:"release"`            // the release the source ran at that moment
 	Strategy string        `json:"strategy,omitempty"` // "template", "dump", "clone", "vacuum"
 	Took     time.Duration `json:"took_ns"`            // of the copy as the tester met it
-	Bytes    int64         `json:"bytes"`
-	Backup   int           `json:"backup,omitempty"` // it was restored from, to prove that one; 0: made for the copy
-	Merged   string        `json:"merged,omitempty"` // main's commit that the change was merged with, for its own release was older than the data
+	Bytes    int64         `json:"bytes"`              // of the database's files; of a restored one those of its dump
+	Backup   int           `json:"backup,omitempty"`   // it was restored from, to prove that one; 0: made for the copy
+	Merged   string        `json:"merged,omitempty"`   // main's commit that the change was merged with, for its own release was older than the data
 }
 
 // Plan names a durable operation on an instance.

@@ -228,6 +228,7 @@ func Collisions(main Nodes, changes map[int]Delta) map[int][]Collision {
 		}
 		all = append(all, l)
 		c.missing(l)
+		c.included(l, d)
 	}
 	for _, l := range all[1:] {
 		for _, k := range slices.SortedFunc(maps.Keys(l.children), key.compare) {

@@ -35,30 +35,10 @@ var liquibase = tool{
 	},
 	byPath: func(string) (Node, bool) { return Node{}, false },
 	read: func(name, text string) []Node {
-		l := &changelog{name: name}
-		switch path.Ext(name) {
-		case ".xml":
-			if !strings.Contains(text, "<databaseChangeLog") {
-				return nil
-			}
-			l.xml(text)
-		case ".json":
-			if !strings.Contains(text, `"databaseChangeLog"`) {
-				return nil
-			}
-			l.json(text)
-		case ".sql":
-			if !liquibaseSQL.MatchString(text) {
-				return nil
-			}
-			l.formatted(text)
-		default:
-			if !liquibaseYAML.MatchString(text) {
-				return nil
-			}
-			l.yaml(text)
+		if l := readChangelog(name, text); l != nil {
+			return l.nodes
 		}
-		return l.nodes
+		return nil
 	},
 	rule: rule{
 		twice:  "Liquibase refuses to run with two changesets of one id, author and file",
@@ -75,11 +55,54 @@ var (
 	yamlKey       = regexp.MustCompile(`^(\s*)((?:-\s+)*)("?[A-Za-z][\w-]*"?)\s*:\s*(.*)$`)
 )
 
-// A changelog collects the changesets of one file.
+// A changelog collects the changesets of one file, and what it includes.
 type changelog struct {
-	name    string
-	logical string // logicalFilePath of the whole
-	nodes   []Node
+	name     string
+	logical  string // logicalFilePath of the whole
+	nodes    []Node
+	includes []include
+}
+
+// readChangelog gives nil for what is none.
+func readChangelog(name, text string) *changelog {
+	l := &changelog{name: name}
+	switch path.Ext(name) {
+	case ".xml":
+		if !strings.Contains(text, "<databaseChangeLog") {
+			return nil
+		}
+		l.xml(text)
+	case ".json":
+		if !strings.Contains(text, `"databaseChangeLog"`) {
+			return nil
+		}
+		l.json(text)
+	case ".sql":
+		if !liquibaseSQL.MatchString(text) {
+			return nil
+		}
+		l.formatted(text)
+	case ".yaml", ".yml":
+		if !liquibaseYAML.MatchString(text) {
+			return nil
+		}
+		l.yaml(text)
+	default:
+		return nil
+	}
+	return l
+}
+
+// include notes an include with its attributes.
+func (l *changelog) include(name string, attrs map[string]string, line int) {
+	if attrs["ignore"] == "true" {
+		return
+	}
+	i := include{all: name == "includeAll", line: line, at: len(l.nodes)}
+	for k, v := range attrs {
+		i.set(k, v)
+	}
+	l.includes = append(l.includes, i)
 }
 
 // A changeset as its file writes it. text is what its checksum covers.
@@ -175,6 +198,9 @@ func (l *changelog) xml(text string) {
 				for name, value := range attrs {
 					set.set(name, value)
 				}
+			case depth == 2 && includeNamed(t.Name.Local):
+				line, _ := dec.InputPos()
+				l.include(t.Name.Local, attrs, line)
 			case s != nil && depth == 3 && beside[t.Name.Local]:
 				set.set(t.Name.Local, "")
 			case s != nil && depth == 3:
@@ -315,7 +341,9 @@ func scalar(s string) string {
 func (l *changelog) json(text string) {
 	var doc struct {
 		Log []struct {
-			Logical string `json:"logicalFilePath"`
+			Logical string         `json:"logicalFilePath"`
+			Include map[string]any `json:"include"`
+			All     map[string]any `json:"includeAll"`
 			Set     *struct {
 				ID      any              `json:"id"`
 				Author  string           `json:"author"`
@@ -339,6 +367,12 @@ func (l *changelog) json(text string) {
 		return
 	}
 	for _, entry := range doc.Log {
+		if entry.Include != nil {
+			l.include("include", texts(entry.Include), 0)
+		}
+		if entry.All != nil {
+			l.include("includeAll", texts(entry.All), 0)
+		}
 		if entry.Set == nil {
 			l.logical = cmp.Or(entry.Logical, l.logical)
 			continue
@@ -378,6 +412,15 @@ func (r *refactoring) json(v any) {
 			r.json(inner)
 		}
 	}
+}
+
+// texts gives the scalars of a JSON object.
+func texts(m map[string]any) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = asText(v)
+	}
+	return out
 }
 
 // asText is a JSON scalar as text; "" for anything else.

@@ -56,6 +56,9 @@ func (l *changelog) yaml(text string) {
 	var of changeset
 	var block, said strings.Builder // of the changeset; of the change
 	var now *refactoring
+	var put map[string]string       // attributes of an include
+	var named string                // its name
+	from, in := 0, -1               // its line and column
 	set, change, list := -1, -1, -1 // columns of "changeSet", of a change, of "changes"
 	end := func() {
 		if now != nil {
@@ -65,7 +68,14 @@ func (l *changelog) yaml(text string) {
 		}
 		said.Reset()
 	}
+	included := func() {
+		if put != nil {
+			l.include(named, put, from)
+		}
+		put = nil
+	}
 	flush := func() {
+		included()
 		if s != nil {
 			end()
 			of.text = block.String()
@@ -102,7 +112,15 @@ func (l *changelog) yaml(text string) {
 				s.doubt("a changeset is not written in blocks (line %d)", n+1)
 			}
 			continue
+		case includeNamed(key) && (s == nil || col <= set):
+			flush()
+			put, named, from, in = flow(m[4]), key, n+1, col
+			continue
+		case put != nil && col > in:
+			put[key] = value
+			continue
 		case s == nil:
+			included()
 			if key == "logicalFilePath" {
 				l.logical = value
 			}
@@ -132,4 +150,18 @@ func (l *changelog) yaml(text string) {
 		}
 	}
 	flush()
+}
+
+// flow reads what stands in braces: {file: a.xml, relativeToChangelogFile: true}.
+func flow(s string) map[string]string {
+	out := map[string]string{}
+	s = strings.TrimSpace(s)
+	if !strings.HasPrefix(s, "{") {
+		return out
+	}
+	for _, pair := range strings.Split(strings.Trim(s, "{} "), ",") {
+		key, value, _ := strings.Cut(pair, ":")
+		out[strings.Trim(strings.TrimSpace(key), `"'`)] = scalar(value)
+	}
+	return out
 }

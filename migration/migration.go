@@ -102,6 +102,9 @@ type Delta struct {
 	Added   Nodes    // new or modified
 	Deleted []string // paths, of whatever files
 	Missed  Nodes    // what main got since; only where the tool goes by tables
+
+	order    Nodes     // all changesets of changelogs that include others, as they run
+	problems []problem // of includes, which main has not
 }
 
 // Options say where migrations are.
@@ -121,6 +124,9 @@ type Scanner struct {
 	mu     sync.Mutex
 	known  map[file][]Node
 	deltas map[[2]string]Delta
+
+	logs     map[file]logFile      // as changelogs, whatever they are called
+	followed map[string]*following // by commit
 }
 
 type file struct{ path, blob string }
@@ -133,7 +139,7 @@ const (
 // NewScanner makes a Scanner; KindInvalid for a tool that does not exist.
 func NewScanner(opt Options) (*Scanner, error) {
 	opt.Root = strings.Trim(path.Clean("/"+opt.Root), "/")
-	s := &Scanner{opt: opt, tools: tools, known: map[file][]Node{}, deltas: map[[2]string]Delta{}}
+	s := &Scanner{opt: opt, tools: tools, known: map[file][]Node{}, deltas: map[[2]string]Delta{}, logs: map[file]logFile{}, followed: map[string]*following{}}
 	switch t := toolOf(opt.Tool); {
 	case opt.Tool == "none":
 		s.tools = nil
@@ -154,7 +160,15 @@ func (s *Scanner) Scan(ctx context.Context, r Reader, commit string) (Nodes, err
 	if err != nil {
 		return nil, err
 	}
-	return s.nodes(ctx, r, files)
+	nodes, err := s.nodes(ctx, r, files)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.follow(ctx, r, commit, files)
+	if err != nil || f == nil {
+		return nodes, err
+	}
+	return nodes.with(f, func(string) bool { return true }), nil
 }
 
 // Delta gives what head changed since it left main. Both are best given as
@@ -177,6 +191,9 @@ func (s *Scanner) Delta(ctx context.Context, r Reader, main, head string) (Delta
 	}
 	d.Deleted = deleted
 	if d.Added, err = s.nodes(ctx, r, files); err != nil {
+		return d, err
+	}
+	if err := s.include(ctx, r, main, head, files, &d); err != nil {
 		return d, err
 	}
 	if slices.ContainsFunc(d.Added, func(n Node) bool { return n.rule().tables && len(n.Tables) > 0 }) {

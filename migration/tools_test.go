@@ -114,9 +114,10 @@ func TestToolsRead(t *testing.T) {
 		{"liquibase/changelog.xml", "db/changelog.xml", []string{
 			"liquibase db/changelog.xml db.nvoxland:1 | person",
 			"liquibase db/changelog.xml db.nvoxland:2 | team",
+			"liquibase db/changelog.xml and what it includes db.changelog.xml | | it includes changes/2026.xml, which is not there (line 7): Liquibase refuses to run",
 			"18 destructive drops team.motto",
 			"19 breaking adds team.city, which must not be null",
-			"22 locking writes all rows of team",
+			"22 locking writes all rows of team", "0 unknown it includes changes/2026.xml",
 		}},
 		{"liquibase/changelog.yaml", "db/changelog.yaml", []string{
 			"liquibase db/changelog.yaml db.your.name:1 | person",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/bosman-cd/bosman/internal/need"
@@ -37,6 +40,29 @@ import (
 //	wait-for REGEXP COMMAND ...   until its output matches
 //	exits CODE COMMAND ...        it must end with that exit code
 func TestScripts(t *testing.T) {
+	play(t, testscript.Params{Dir: "../../testdata/script"}, nil)
+}
+
+// TestScriptsInS3 plays those whose target may also be S3, in it. To a script
+// $TARGET is the one or the other.
+func TestScriptsInS3(t *testing.T) {
+	play(t, testscript.Params{Files: []string{"../../testdata/script/server-burned-log.txtar"}}, newBucket)
+}
+
+// newBucket gives an S3 server of a story's own: what a program must know of
+// it, and its bucket.
+func newBucket(env *testscript.Env) ([]string, string, error) {
+	backend := s3mem.New()
+	if err := backend.CreateBucket("bosman"); err != nil {
+		return nil, "", err
+	}
+	srv := httptest.NewServer(gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	env.Defer(srv.Close)
+	return []string{"BOSMAN_S3_ENDPOINT=" + srv.URL, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}, "s3://bosman/backups/site", nil
+}
+
+func play(t *testing.T, params testscript.Params, target func(*testscript.Env) ([]string, string, error)) {
+	t.Helper()
 	need.Root(t)
 	need.Program(t, "bwrap", "bubblewrap")
 	need.Program(t, "git", "git")
@@ -50,19 +76,33 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:         "../../testdata/script",
-		WorkdirRoot: t.TempDir(),
-		Setup:       func(env *testscript.Env) error { return newStory(env, program, tiny) },
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"world":    cmdWorld,
-			"serve":    cmdServe,
-			"burn":     cmdBurn,
-			"get":      cmdGet,
-			"wait-for": cmdWaitFor,
-			"exits":    cmdExits,
-		},
-	})
+	params.WorkdirRoot = t.TempDir()
+	params.Setup = func(env *testscript.Env) error {
+		s, err := newStory(env, program, tiny)
+		if err != nil {
+			return err
+		}
+		env.Setenv("TARGET", filepath.Join(env.WorkDir, "vault"))
+		if target == nil {
+			return nil
+		}
+		known, at, err := target(env)
+		if err != nil {
+			return err
+		}
+		env.Vars, s.env = append(env.Vars, known...), known
+		env.Setenv("TARGET", at)
+		return nil
+	}
+	params.Cmds = map[string]func(*testscript.TestScript, bool, []string){
+		"world":    cmdWorld,
+		"serve":    cmdServe,
+		"burn":     cmdBurn,
+		"get":      cmdGet,
+		"wait-for": cmdWaitFor,
+		"exits":    cmdExits,
+	}
+	testscript.Run(t, params)
 }
 
 // story is one script's Bosman.
@@ -70,6 +110,7 @@ type story struct {
 	program, tiny, dir, data string
 	port                     int
 	flags                    []string // of serve, besides the usual ones
+	env                      []string // the same of its environment
 	cmd                      *exec.Cmd
 	ended                    chan error
 	log                      bytes.Buffer // of serve; read when it has ended
@@ -77,22 +118,22 @@ type story struct {
 
 type storyKey struct{}
 
-func newStory(env *testscript.Env, program, tiny string) error {
+func newStory(env *testscript.Env, program, tiny string) (*story, error) {
 	dir, err := os.MkdirTemp("", "story") // short: sockets lie below it
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // instances run as users of their own
-		return err
+		return nil, err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s := &story{program: program, tiny: tiny, dir: dir, data: filepath.Join(dir, "data")}
 	addr, ok := l.Addr().(*net.TCPAddr)
 	if err := l.Close(); err != nil || !ok {
-		return errors.Join(err, errors.New("no port"))
+		return nil, errors.Join(err, errors.New("no port"))
 	}
 	s.port = addr.Port
 	env.Values[storyKey{}] = s
@@ -121,7 +162,7 @@ func newStory(env *testscript.Env, program, tiny string) error {
 			env.T().FailNow()
 		}
 	})
-	return nil
+	return s, nil
 }
 
 func storyOf(ts *testscript.TestScript) *story {
@@ -140,7 +181,7 @@ func (s *story) start() error {
 	s.log.Reset()
 	s.cmd = exec.Command(s.program, "serve", "--listen", "127.0.0.1:"+strconv.Itoa(s.port), "--log-level", "warn")
 	s.cmd.Args = append(s.cmd.Args, s.flags...)
-	s.cmd.Env = append(os.Environ(), "BOSMAN_DATA="+s.data)
+	s.cmd.Env = append(append(os.Environ(), s.env...), "BOSMAN_DATA="+s.data)
 	s.cmd.Stdout, s.cmd.Stderr = out, &s.log
 	err = s.cmd.Start()
 	if cerr := out.Close(); err == nil {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/bosman-cd/bosman/database"
 	"github.com/bosman-cd/bosman/vault"
@@ -21,6 +25,31 @@ type Sealed struct{ *vault.Store }
 func Vault(t testing.TB, dir string) Sealed {
 	t.Helper()
 	return vaultWith(t, dir, dir+".key")
+}
+
+// VaultInS3 makes a vault in an S3 server of the test's own.
+func VaultInS3(t testing.TB) Sealed {
+	t.Helper()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("bosman"); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	t.Cleanup(srv.Close)
+	keys, err := vault.OpenKeys(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := vault.Open(t.Context(), "s3://bosman/backups/site", vault.Options{Keys: keys, S3: vault.S3{Endpoint: srv.URL, AccessKey: "key", SecretKey: "secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return Sealed{s}
 }
 
 // vaultWith opens the vault in dir with the key in a file; a name without a

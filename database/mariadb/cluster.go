@@ -7,6 +7,7 @@
 package mariadb
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -36,7 +37,7 @@ const (
 type Cluster struct {
 	Name      string // "main" or "scratch": bosman.Database.Cluster
 	Profile   Profile
-	Dir       string // absolute; holds data/, log/, golden/, tmp/, secret
+	Dir       string // absolute; holds data/, log/, golden/, tmp/, work/, secret
 	SocketDir string // "" means a short folder is chosen; the socket in it is named by bosman.Database.Socket
 	User      string // the Unix user it runs as; "" means mysql for root, else our own
 	Log       *slog.Logger
@@ -121,7 +122,7 @@ func (c *Cluster) settle() error {
 	if c.SocketDir == "" {
 		c.SocketDir = ground.SocketDir(c.Dir)
 	}
-	if err := c.ground().Settle(c.owner, c.SocketDir); err != nil {
+	if err := errors.Join(c.ground().Settle(c.owner, c.SocketDir), c.owner.Own(c.workDir(), 0o700)); err != nil {
 		return err
 	}
 	secret, err := c.ground().Secret(c.initialised)
@@ -130,6 +131,11 @@ func (c *Cluster) settle() error {
 	}
 	return err
 }
+
+// workDir is where the server puts temporary tables. Each has one of its own: a
+// server that starts removes all temporary tables it finds there, also those of
+// another that runs.
+func (c *Cluster) workDir() string { return filepath.Join(c.Dir, "work") }
 
 // goldenDir holds the golden copies, each a folder of files.
 func (c *Cluster) goldenDir() string { return filepath.Join(c.Dir, "golden") }

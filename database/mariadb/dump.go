@@ -365,8 +365,10 @@ func (e *Engine) Copy(ctx context.Context, from bosman.Database, to string, opt 
 	}
 	db, err := e.make(ctx, to, what, func(ctx context.Context, worker bosman.Database) (err error) {
 		what.info.TakenAt = time.Now().UTC()
-		what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker)
-		what.info.Took = time.Since(begun)
+		if err := e.pipe(ctx, src, from.Name, worker); err != nil {
+			return err
+		}
+		what.info.Bytes, err = e.home.bytesOf(ctx, worker.Name)
 		return err
 	})
 	what.info.Took = time.Since(begun)
@@ -388,24 +390,22 @@ func (e *Engine) content(ctx context.Context, src *Cluster, from bosman.Database
 	return what, l, err
 }
 
-// pipe dumps the database name of src, or some tables of it, into worker's
-// and says how many bytes passed.
-func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database, tables ...string) (int64, error) {
+// pipe dumps the database name of src, or some tables of it, into worker's.
+func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bosman.Database, tables ...string) error {
 	args, err := src.dumpArgs(ctx, name)
 	args = append(args, tables...)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r, w, err := os.Pipe()
 	if err != nil {
-		return 0, ground.IOError("copy database "+name, src.Dir, err)
+		return ground.IOError("copy database "+name, src.Dir, err)
 	}
-	counted := &counter{w: w}
 	ended := make(chan error, 1)
 	go func() { // waited for below
-		_, err := src.client(ctx, src.database(name, dumper), src.Dir, nil, counted, "mariadb-dump", args...)
+		_, err := src.client(ctx, src.database(name, dumper), src.Dir, nil, w, "mariadb-dump", args...)
 		if err != nil {
 			cancel(err) // half a dump must not pass for a whole one
 		}
@@ -421,9 +421,9 @@ func (e *Engine) pipe(ctx context.Context, src *Cluster, name string, worker bos
 		}
 	}
 	if err != nil {
-		return counted.n, err
+		return err
 	}
-	return counted.n, derr
+	return derr
 }
 
 // counter counts what is written.

@@ -155,8 +155,12 @@ func TestObjects(t *testing.T) {
 	}
 	works(t, back)
 	copied, ci, err := trial.Copy(t.Context(), live, "testing-c", database.CopyOptions{From: "live"})
-	if err != nil || ci.Bytes == 0 {
+	if err != nil {
 		t.Fatalf("%+v, %v", ci, err)
+	}
+	_, exact, err := trial.Copy(t.Context(), live, "testing-e", database.CopyOptions{From: "live", Exact: true})
+	if err != nil || exact.Strategy != "dump" || ci.Bytes != exact.Bytes || ci.Bytes < 8*64<<10 { // a file of InnoDB's is 64 KB at least
+		t.Errorf("the files of one copy have %d bytes, of the other %d, by %s: %v", ci.Bytes, exact.Bytes, exact.Strategy, err)
 	}
 	works(t, copied)
 	if ci.Strategy != "import" {

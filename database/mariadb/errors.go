@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"regexp"
+	"strconv"
 	"syscall"
 
 	"github.com/go-sql-driver/mysql"
@@ -16,6 +19,7 @@ import (
 
 // Numbers of MariaDB's errors: https://mariadb.com/kb/en/mariadb-error-codes/.
 const (
+	errNoFiles         = 23 // EE_OUT_OF_FILERESOURCES, of the server's library
 	errDatabaseExists  = 1007
 	errDiskFull        = 1021
 	errTooMany         = 1040
@@ -63,6 +67,8 @@ func (c *Cluster) sqlError(doing string, err error) error {
 			return bosman.Conflict("could not %s: it exists already", doing).WithKept("what was there is untouched").Because(err)
 		case errDiskFull, errTableFull:
 			return c.ground().Full(doing, err)
+		case errNoFiles:
+			return c.tooFewFiles(doing, err)
 		case errTooMany:
 			return bosman.Unavailable("could not %s: the database server %s has no free connection", doing, c.Name).
 				WithNext("close connections or try again").Because(err)
@@ -85,6 +91,35 @@ func (c *Cluster) sqlError(doing string, err error) error {
 		return c.down(doing, err)
 	}
 	return bosman.Internal("could not %s", doing).Because(err)
+}
+
+// tooFewFiles: a server opens some files for each table that is in use, and the
+// system allows it only so many.
+func (c *Cluster) tooFewFiles(doing string, err error) error {
+	allowed := "no more"
+	if pid, perr := c.runningPid(); perr == nil && pid != 0 {
+		limits, rerr := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits") // also of a process of another user
+		if m := openFiles.FindSubmatch(limits); rerr == nil && m != nil {
+			allowed = "only " + string(m[1])
+		}
+	}
+	return bosman.Unavailable("could not %s: the database server %s may have %s files open", doing, c.Name, allowed).
+		WithNext("allow the service more (LimitNOFILE=65536 in its unit, or ulimit -n), then stop the database server; Bosman starts it anew").Because(err)
+}
+
+// openFiles is the line of /proc/PID/limits: proc_pid_limits(5).
+var openFiles = regexp.MustCompile(`(?m)^Max open files +(\d+) `)
+
+// clientNumber finds the number of the server's error in what one of its client
+// programs said: "ERROR 23 (HY000)" by mariadb, "(23)" at the end by mariadb-dump.
+var clientNumber = regexp.MustCompile(`(?m)ERROR (\d+) \(|\((\d+)\)\s*$`)
+
+func saidNumber(stderr []byte) int64 {
+	m := clientNumber.FindSubmatch(stderr)
+	if m == nil {
+		return 0
+	}
+	return integer(string(m[1]) + string(m[2]))
 }
 
 func (c *Cluster) down(doing string, err error) error {

@@ -40,14 +40,19 @@ func (c *Cluster) written(ctx context.Context, name string) (w written, err erro
 	err = c.with(ctx, "", "read what was written to "+name, func(conn *sql.Conn) error {
 		for query, into := range map[string]*string{
 			"SELECT COALESCE(SUM(ROWS_CHANGED), 0) FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = ?": &w.Rows,
-			`SELECT CONCAT_WS('/', (SELECT CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', t.NAME, t.TABLE_ID, t.N_COLS, c.NAME, c.POS))), 0))
-				FROM information_schema.INNODB_SYS_TABLES t LEFT JOIN information_schema.INNODB_SYS_COLUMNS c USING (TABLE_ID) WHERE t.NAME LIKE CONCAT(REPLACE(a.n, '_', '\\_'), '/%')),
+			// Joined with a table that has an index of its own: the catalogue's have none.
+			`SELECT CONCAT_WS('/',
+				(SELECT CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', NAME, TABLE_ID, N_COLS))), 0))
+					FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE CONCAT(REPLACE(a.n, '_', '\\_'), '/%')),
+				(SELECT STRAIGHT_JOIN CONCAT_WS('.', COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', c.TABLE_ID, c.NAME, c.POS))), 0))
+					FROM information_schema.INNODB_SYS_COLUMNS c JOIN (SELECT DISTINCT TABLE_ID FROM information_schema.INNODB_SYS_TABLES
+						WHERE NAME LIKE CONCAT(REPLACE(?, '_', '\\_'), '/%')) t USING (TABLE_ID)),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(TRIGGER_NAME, ACTION_STATEMENT))), 0) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = a.n),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(TABLE_NAME, VIEW_DEFINITION))), 0) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = a.n),
 				(SELECT COALESCE(SUM(CRC32(CONCAT(ROUTINE_NAME, LAST_ALTERED))), 0) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = a.n))
 			FROM (SELECT ? AS n) a`: &w.Shape,
 		} {
-			if err := conn.QueryRowContext(ctx, query, name).Scan(into); err != nil {
+			if err := conn.QueryRowContext(ctx, query, slices.Repeat([]any{name}, strings.Count(query, "?"))...).Scan(into); err != nil {
 				return err
 			}
 		}
@@ -129,7 +134,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	name := database.GoldenName(source.Name, begun)
 	d, err := e.make(ctx, name, what, func(ctx context.Context, worker bosman.Database) (err error) {
 		what.info.TakenAt = time.Now().UTC()
-		if what.info.Bytes, err = e.pipe(ctx, src, from.Name, worker); err != nil {
+		if err := e.pipe(ctx, src, from.Name, worker); err != nil {
 			return err
 		}
 		if err := e.home.point("database.golden.made"); err != nil {
@@ -138,7 +143,10 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 		if err := e.mask(ctx, worker, spec, what); err != nil {
 			return err
 		}
-		err = e.home.export(ctx, worker.Name)
+		if err := e.home.export(ctx, worker.Name); err != nil {
+			return err
+		}
+		what.info.Bytes, err = e.home.bytesOf(ctx, worker.Name)
 		what.info.Took = time.Since(begun)
 		return err
 	})
@@ -155,18 +163,33 @@ func (c *Cluster) exportDir(db string) string { return filepath.Join(c.goldenDir
 // imported: InnoDB without full-text indexes and partitions; by name the file
 // without its ending, within the data folder. rest gives the others.
 func importable(ctx context.Context, conn *sql.Conn, db string) (files map[string]string, rest []string, err error) {
-	rows, err := table(ctx, conn, `SELECT t.TABLE_NAME, COALESCE(f.FILENAME, '') FROM information_schema.TABLES t
-		LEFT JOIN information_schema.INNODB_SYS_TABLESPACES f ON f.NAME = CONCAT(t.TABLE_SCHEMA, '/', CAST(CONVERT(t.TABLE_NAME USING filename) AS BINARY))
-			AND t.ENGINE = 'InnoDB' AND t.TABLE_TYPE = 'BASE TABLE' AND t.CREATE_OPTIONS NOT LIKE '%partitioned%'
-			AND NOT EXISTS (SELECT 1 FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.INDEX_TYPE IN ('FULLTEXT', 'SPATIAL'))
-		WHERE t.TABLE_SCHEMA = ? AND t.TABLE_TYPE <> 'VIEW' ORDER BY t.TABLE_NAME`, db)
+	// The server's catalogue has no indexes: joined, it is read once more for each table.
+	spaces, err := table(ctx, conn, `SELECT NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES WHERE NAME LIKE CONCAT(REPLACE(?, '_', '\\_'), '/%')`, db)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := map[string]string{}
+	for _, s := range spaces {
+		at[s[0]] = s[1]
+	}
+	special, err := column(ctx, conn, "SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND INDEX_TYPE IN ('FULLTEXT', 'SPATIAL')", db)
+	if err != nil {
+		return nil, nil, err
+	}
+	indexed := map[string]bool{}
+	for _, t := range special {
+		indexed[t] = true
+	}
+	rows, err := table(ctx, conn, `SELECT TABLE_NAME, CONCAT(TABLE_SCHEMA, '/', CAST(CONVERT(TABLE_NAME USING filename) AS BINARY)),
+		ENGINE = 'InnoDB' AND TABLE_TYPE = 'BASE TABLE' AND CREATE_OPTIONS NOT LIKE '%partitioned%'
+		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE <> 'VIEW' ORDER BY TABLE_NAME`, db)
 	if err != nil {
 		return nil, nil, err
 	}
 	files = map[string]string{}
 	for _, r := range rows {
-		base, ok := strings.CutSuffix(strings.TrimPrefix(r[1], "./"), ".ibd")
-		if ok && filepath.Dir(base) == db {
+		base, ok := strings.CutSuffix(strings.TrimPrefix(at[r[1]], "./"), ".ibd")
+		if ok && filepath.Dir(base) == db && r[2] == "1" && !indexed[r[0]] {
 			files[r[0]] = base
 		} else {
 			rest = append(rest, r[0])
@@ -204,10 +227,10 @@ func (c *Cluster) export(ctx context.Context, db string) error {
 }
 
 // clone fills the database of worker with the content of a golden copy.
-func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Database) (bytes int64, err error) {
+func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Database) error {
 	c := e.home
 	var rest []string
-	err = c.with(ctx, worker.Name, "copy database "+golden, func(conn *sql.Conn) error {
+	err := c.with(ctx, worker.Name, "copy database "+golden, func(conn *sql.Conn) (err error) {
 		var files map[string]string
 		if files, rest, err = importable(ctx, conn, golden); err != nil {
 			return err
@@ -216,67 +239,60 @@ func (e *Engine) clone(ctx context.Context, golden string, worker bosman.Databas
 			return err
 		}
 		for t, base := range files {
-			n, err := c.importTable(ctx, conn, golden, worker.Name, t, base)
-			if err != nil {
+			if err := c.importTable(ctx, conn, golden, worker.Name, t, base); err != nil {
 				return err
 			}
-			bytes += n
 		}
 		return nil
 	})
 	if err != nil || len(rest) == 0 {
-		return bytes, err
+		return err
 	}
-	n, err := e.pipe(ctx, c, golden, worker, rest...)
-	return bytes + n, err
+	return e.pipe(ctx, c, golden, worker, rest...)
 }
 
 // importTable makes one table of the files of another.
-func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, name, base string) (int64, error) {
+func (c *Cluster) importTable(ctx context.Context, conn *sql.Conn, golden, db, name, base string) error {
 	made, err := table(ctx, conn, "SHOW CREATE TABLE "+quote(golden)+"."+quote(name))
 	if err != nil || len(made) != 1 {
-		return 0, errors.Join(err, sql.ErrNoRows)
+		return errors.Join(err, sql.ErrNoRows)
 	}
 	if err := run(ctx, conn, made[0][1], "ALTER TABLE "+quote(name)+" DISCARD TABLESPACE"); err != nil {
-		return 0, err
+		return err
 	}
 	to := filepath.Join(c.dataDir(), db, filepath.Base(base))
-	n, err := c.share(filepath.Join(c.dataDir(), base+".ibd"), to+".ibd")
+	err = c.share(filepath.Join(c.dataDir(), base+".ibd"), to+".ibd")
 	if err == nil {
-		_, err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
+		err = c.share(filepath.Join(c.exportDir(golden), filepath.Base(base)+".cfg"), to+".cfg")
 	}
 	if err != nil {
-		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
+		return ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
 	if err := run(ctx, conn, "ALTER TABLE "+quote(name)+" IMPORT TABLESPACE"); err != nil {
-		return 0, err
+		return err
 	}
 	if err := os.Remove(to + ".cfg"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, ground.IOError("copy a table of "+golden, c.Dir, err)
+		return ground.IOError("copy a table of "+golden, c.Dir, err)
 	}
-	return n, nil
+	return nil
 }
 
 // share copies a file for the server, sharing its blocks where the file
 // system can.
-func (c *Cluster) share(from, to string) (n int64, err error) {
+func (c *Cluster) share(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = in.Close() }() // it was only read
-	info, err := in.Stat()
-	if err != nil {
-		return 0, err
-	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
 		_, err = out.ReadFrom(in)
 	}
-	return info.Size(), errors.Join(err, out.Close(), c.owner.Give(to))
+	return errors.Join(err, out.Close(), c.owner.Give(to))
 }
 
 // choose finds or makes the generation to copy: one with other masks than
@@ -319,7 +335,10 @@ func (e *Engine) cloneGolden(ctx context.Context, g database.Golden, to, from st
 	what.info = g.Copy
 	what.info.From, what.info.Strategy = from, "import"
 	db, err := e.make(ctx, to, what, func(ctx context.Context, worker bosman.Database) (err error) {
-		what.info.Bytes, err = e.clone(ctx, g.Database.Name, worker)
+		if err := e.clone(ctx, g.Database.Name, worker); err != nil {
+			return err
+		}
+		what.info.Bytes, err = e.home.bytesOf(ctx, worker.Name)
 		what.info.Took = time.Since(begun)
 		return err
 	})

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	bosman "github.com/bosman-cd/bosman"
@@ -27,6 +29,10 @@ FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_C
 WHERE k.TABLE_SCHEMA = ? AND k.REFERENCED_TABLE_NAME IS NOT NULL GROUP BY k.TABLE_NAME, k.CONSTRAINT_NAME`
 
 const checksQuery = `SELECT 'constraint', CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME), CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = ?`
+
+// tablesAtOnce are counted or checked by one statement: a database may have
+// thousands, and each statement costs a way there and back.
+const tablesAtOnce = 100
 
 // Inspect implements database.Engine.
 func (e *Engine) Inspect(ctx context.Context, d bosman.Database) (database.Inspection, error) {
@@ -118,12 +124,18 @@ func inspect(ctx context.Context, conn *sql.Conn, name string, count bool) (data
 	if !count {
 		return in, nil
 	}
-	for _, t := range all {
-		var n int64
-		if err := conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+quote(name)+"."+quote(t)).Scan(&n); err != nil {
-			return in, fmt.Errorf("count %s: %w", t, err)
+	for some := range slices.Chunk(all, tablesAtOnce) {
+		var counts []string
+		for i, t := range some {
+			counts = append(counts, "SELECT "+strconv.Itoa(i)+", COUNT(*) FROM "+quote(name)+"."+quote(t))
 		}
-		in.Rows[t] = n
+		rows, err := table(ctx, conn, strings.Join(counts, " UNION ALL "))
+		if err != nil {
+			return in, fmt.Errorf("count rows: %w", err)
+		}
+		for _, r := range rows {
+			in.Rows[some[integer(r[0])]] = integer(r[1])
+		}
 	}
 	return in, nil
 }
@@ -157,14 +169,18 @@ func (e *Engine) Check(ctx context.Context, d bosman.Database) error {
 		if err != nil {
 			return err
 		}
-		for _, t := range all {
-			said, err := table(ctx, conn, "CHECK TABLE "+quote(d.Name)+"."+quote(t))
+		for some := range slices.Chunk(all, tablesAtOnce) {
+			var names []string
+			for _, t := range some {
+				names = append(names, quote(d.Name)+"."+quote(t))
+			}
+			said, err := table(ctx, conn, "CHECK TABLE "+strings.Join(names, ", "))
 			if err != nil {
 				return err
 			}
 			for _, r := range said { // Table, Op, Msg_type, Msg_text
 				if strings.EqualFold(r[2], "error") || r[2] == "status" && r[3] != "OK" && !strings.Contains(r[3], "doesn't support") {
-					return bosman.Failed("the table %s of database %s is damaged", t, d.Name).WithNext("restore a backup").Because(errors.New(r[3]))
+					return bosman.Failed("the table %s of database %s is damaged", strings.TrimPrefix(r[0], d.Name+"."), d.Name).WithNext("restore a backup").Because(errors.New(r[3]))
 				}
 			}
 		}

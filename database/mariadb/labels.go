@@ -120,3 +120,19 @@ func (e *Engine) Find(ctx context.Context, name string) (bosman.Database, error)
 	}
 	return db, err
 }
+
+// bytesOf says how large the files of a database are.
+func (c *Cluster) bytesOf(ctx context.Context, db string) (n int64, err error) {
+	err = c.with(ctx, "", "measure database "+db, func(conn *sql.Conn) error {
+		var files, others string
+		if err := conn.QueryRowContext(ctx, `SELECT COALESCE(SUM(FILE_SIZE), 0) FROM information_schema.INNODB_SYS_TABLESPACES
+			WHERE NAME LIKE CONCAT(REPLACE(?, '_', '\\_'), '/%')`, db).Scan(&files); err != nil {
+			return err
+		}
+		err := conn.QueryRowContext(ctx, `SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES
+			WHERE TABLE_SCHEMA = ? AND TABLE_TYPE <> 'VIEW' AND ENGINE <> 'InnoDB'`, db).Scan(&others)
+		n = integer(files) + integer(others)
+		return err
+	})
+	return n, err
+}

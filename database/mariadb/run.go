@@ -43,7 +43,11 @@ func (c *Cluster) client(ctx context.Context, d bosman.Database, dir string, std
 	case err == nil:
 		return printed.Bytes(), nil
 	}
-	return nil, c.clientError(ctx, name, d, dir, fmt.Errorf("%s: %w: %s", name, err, ground.Tail(stderr.Bytes(), 2000)))
+	said := fmt.Errorf("%s: %w: %s", name, err, ground.Tail(stderr.Bytes(), 2000))
+	if saidNumber(stderr.Bytes()) == errNoFiles {
+		return nil, c.tooFewFiles("finish "+name+" of "+d.Name, said)
+	}
+	return nil, c.clientError(ctx, name, d, dir, said)
 }
 
 // clientError finds out why a client program failed.

@@ -223,6 +223,7 @@ func (c *Cluster) settings() [][2]string {
 		{"socket", c.socket()},
 		{"pid_file", filepath.Join(c.logDir(), "mariadbd.pid")},
 		{"log_error", c.logPath()},
+		{"tmpdir", c.workDir()},
 		{"skip_networking", "ON"},
 		{"skip_name_resolve", "ON"},
 		{"skip_log_bin", ""},

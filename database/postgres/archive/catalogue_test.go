@@ -62,8 +62,9 @@ type shelf struct {
 	v database.Vault
 }
 
-func newShelf(t *testing.T) *shelf {
-	v := databasetest.Vault(t, t.TempDir())
+func newShelf(t *testing.T) *shelf { return shelfIn(t, databasetest.Vault(t, t.TempDir())) }
+
+func shelfIn(t *testing.T, v database.Vault) *shelf {
 	return &shelf{t, &Keeper{id: "7", Window: 7 * 24 * time.Hour, Vault: func(context.Context) (database.Vault, error) { return v, nil }}, v}
 }
 
@@ -172,6 +173,25 @@ func TestSpansAndTheWayToAMoment(t *testing.T) {
 	}
 	if p, err := s.Find(t.Context(), Target{Point: "rms-d1"}); err != nil || !p.Base.At.Equal(day(2)) {
 		t.Errorf("the point: %+v, %v", p, err)
+	}
+}
+
+// The same of a day in S3, which lists and removes otherwise than a folder.
+func TestPruneInS3(t *testing.T) {
+	s := shelfIn(t, databasetest.VaultInS3(t))
+	s.Window = 24 * time.Hour
+	for _, at := range []time.Time{day(1), day(1).Add(6 * time.Hour), day(2)} {
+		s.base(at, true)
+	}
+	s.log(day(1), day(2).Add(12*time.Hour))
+	now := day(2).Add(8 * time.Hour) // the window begins two hours after the second
+	n, err := s.Prune(t.Context(), now)
+	got := s.system()
+	if first := day(1).Add(6 * time.Hour); err != nil || n == 0 || len(got.Bases) != 2 || !got.Bases[0].At.Equal(first) || got.Segments[0].Name != s.at(first) {
+		t.Fatalf("%d removed, %v: %d base backups from %s, segments from %s", n, err, len(got.Bases), got.Bases[0].At, got.Segments[0].Name)
+	}
+	if _, err := s.Find(t.Context(), Target{At: now.Add(-s.Window)}); err != nil {
+		t.Errorf("the beginning of the window: %v", err)
 	}
 }
 
