@@ -27,7 +27,7 @@ func (k *Keeper) alone(ctx context.Context, v database.Vault, id string, f fs.Fi
 			k.twin = err
 		}
 	}()
-	all, err := v.List(ctx, root+id+segmentPart+f.Name()+"-")
+	all, err := database.Listed(ctx, v, root+id+segmentPart+f.Name()+"-")
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (k *Keeper) pruneLost(ctx context.Context, v database.Vault, all []System, 
 		if s.ID == own.ID || s.Last.IsZero() || s.Last.After(now.Add(-k.Window)) || since < int(k.Window/(24*time.Hour)) {
 			continue
 		}
-		objects, err := v.List(ctx, root+s.ID+"/")
+		objects, err := database.Listed(ctx, v, root+s.ID+"/")
 		if err != nil {
 			return removed, err
 		}
