@@ -182,7 +182,7 @@ func holds(ctx context.Context, s bosman.DatabaseServer) string {
 	case "main":
 		return texts.T(ctx, "staging and live")
 	case "scratch":
-		return texts.T(ctx, "copies, builds and trial restores")
+		return texts.T(ctx, "copies and builds")
 	}
 	return ""
 }
