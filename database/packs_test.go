@@ -270,13 +270,13 @@ func TestCollect(t *testing.T) {
 	}
 	collect()
 	same(t, "after", k.files, k.restored(4))
-	all, err := k.vault.List(t.Context(), "")
+	all, err := database.Listed(t.Context(), k.vault, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var size int64
 	for _, o := range all {
-		size += o.Bytes
+		size += o.Size
 	}
 	if size > 1<<20 {
 		t.Errorf("%d bytes stay: %+v", size, all)
@@ -317,7 +317,7 @@ type breaking struct {
 	with error
 }
 
-func (b *breaking) Put(ctx context.Context, name string, write func(io.Writer) error) (database.Sealed, error) {
+func (b *breaking) Put(ctx context.Context, name string, write func(io.Writer) error) (bosman.SealedObject, error) {
 	return b.Vault.Put(ctx, name, func(w io.Writer) error {
 		return write(writer(func(p []byte) (int, error) {
 			if b.left -= len(p); b.left < 0 {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"iter"
 	"strings"
-	"time"
 
 	bosman "github.com/bosman-cd/bosman"
 )
@@ -15,23 +15,29 @@ import (
 type Vault interface {
 	// Put stores what write writes; nothing is there if write or the storing
 	// fails.
-	Put(ctx context.Context, name string, write func(io.Writer) error) (Sealed, error)
+	Put(ctx context.Context, name string, write func(io.Writer) error) (bosman.SealedObject, error)
 	// Get hands over an object's content. Only when Get gives nil was all of it
-	// right, and Sealed tells of all of it if read went to its end. KindNotFound if there is none, KindFailed if it is damaged or
-	// sealed with another key.
-	Get(ctx context.Context, name string, read func(io.Reader) error) (Sealed, error)
-	// List gives the objects whose names begin with prefix.
-	List(ctx context.Context, prefix string) ([]Sealed, error)
+	// right, and what it tells is of all of it if read went to its end.
+	// KindNotFound if there is none, KindFailed if it is damaged,
+	// KindForbidden if it is sealed with another key.
+	Get(ctx context.Context, name string, read func(io.Reader) error) (bosman.SealedObject, error)
+	// List gives the objects whose names begin with prefix, and ends after an
+	// error.
+	List(ctx context.Context, prefix string) iter.Seq2[bosman.SealedObject, error]
 	// Delete removes an object; one that is not there is no error.
 	Delete(ctx context.Context, name string) error
 }
 
-// Sealed is what a vault knows of an object without opening it.
-type Sealed struct {
-	Name   string
-	Bytes  int64  // as it is stored
-	SHA256 string // of the bytes as they are stored; "" if List does not know
-	At     time.Time
+// Listed gives the objects whose names begin with prefix: all, so that they
+// may be removed meanwhile.
+func Listed(ctx context.Context, v Vault, prefix string) (all []bosman.SealedObject, err error) {
+	for o, err := range v.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
 }
 
 // Place says where a backup lies: under a name in a vault, or, without one, in

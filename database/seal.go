@@ -16,7 +16,7 @@ func seal(ctx context.Context, v Vault, name string, write func(io.Writer) error
 		c.to = w
 		return write(c)
 	})
-	return Content{Name: name, Bytes: o.Bytes, Plain: c.n, Stored: o.SHA256}, err
+	return Content{Name: name, Bytes: o.Size, Plain: c.n, Stored: o.SHA256}, err
 }
 
 // unseal reads an object whose content is known. What read was given is right

@@ -234,13 +234,13 @@ func (k *Keeper) before(ctx context.Context, v Vault, app, instance string) ([]l
 
 // present gives those packs that lie in the vault with the size they had.
 func present(ctx context.Context, v Vault, app string, packs []Content) (map[string]Content, error) {
-	have, err := v.List(ctx, packFolder(app))
+	have, err := Listed(ctx, v, packFolder(app))
 	if err != nil {
 		return nil, err
 	}
 	sizes := make(map[string]int64, len(have))
 	for _, o := range have {
-		sizes[o.Name] = o.Bytes
+		sizes[o.Name] = o.Size
 	}
 	there := make(map[string]Content, len(packs))
 	for _, c := range packs {

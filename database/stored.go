@@ -18,7 +18,7 @@ func Stored(ctx context.Context, v Vault, app string) ([]string, error) {
 	if app != "" {
 		prefix += app + "/"
 	}
-	all, err := v.List(ctx, prefix)
+	all, err := Listed(ctx, v, prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func Remove(ctx context.Context, at Place) error {
 	if err := faults.Point("database.remove.manifest"); err != nil {
 		return err
 	}
-	all, err := at.Vault.List(ctx, at.Name+"/")
+	all, err := Listed(ctx, at.Vault, at.Name+"/")
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func Collect(ctx context.Context, v Vault, app string, age time.Duration) (remov
 		}
 	}
 	for _, prefix := range []string{packFolder(app), backupsRoot + app + "/"} {
-		all, err := v.List(ctx, prefix)
+		all, err := Listed(ctx, v, prefix)
 		if err != nil {
 			return removed, bytes, err
 		}
@@ -97,7 +97,7 @@ func Collect(ctx context.Context, v Vault, app string, age time.Duration) (remov
 			if err := v.Delete(ctx, o.Name); err != nil {
 				return removed, bytes, err
 			}
-			removed, bytes = removed+1, bytes+o.Bytes
+			removed, bytes = removed+1, bytes+o.Size
 		}
 	}
 	return removed, bytes, nil

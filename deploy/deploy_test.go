@@ -346,6 +346,32 @@ func TestSupersededWhileItWaits(t *testing.T) {
 	f.serves("staging", 1)
 }
 
+// What waits does not keep an app or an instance from being removed, and does
+// not ask for its row ever after.
+func TestRemovedWhileItWaits(t *testing.T) {
+	f := newFixture(t)
+	f.fail("Judge", bosman.Busy("not yet"))
+	d, e := f.ask(bosman.PlanDeploy, "staging", 2), f.ask(bosman.PlanDeploy, "live", 2)
+	f.eventually("both wait", func() bool { return f.see().Ops[d].Waits != "" && f.see().Ops[e].Waits != "" })
+	if err := f.tx(func(s *state) error {
+		delete(s.Ops, d)
+		delete(s.Instances, "live")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.fail("Judge", bosman.NotFound("no instance live"))
+	f.s.Wake()
+	for _, n := range []int{d, e} {
+		if _, err := f.s.Engine.Wait(f.Context(), RunID("rms", n)); err != nil {
+			t.Error(err)
+		}
+	}
+	if op, again := f.see().Ops[e], f.see().Ops[d]; op.State != bosman.OpCancelled || again.Number != 0 {
+		t.Errorf("rows %+v, %+v", op, again)
+	}
+}
+
 func TestCancelBeforeTheSwitch(t *testing.T) {
 	f := newFixture(t)
 	entered := f.hold("Check")

@@ -140,9 +140,18 @@ func (l *listener) Step(ctx context.Context, r *steps.Run, e steps.StepEvent) er
 	if err := r.Input(&in); err != nil {
 		return err
 	}
-	return l.s.Records.Change(ctx, in.App, in.Number, bosman.EventOperationStep, func(o *bosman.Operation) bool {
+	return unlessGone(l.s.Records.Change(ctx, in.App, in.Number, bosman.EventOperationStep, func(o *bosman.Operation) bool {
 		return l.note(o, e)
-	})
+	}))
+}
+
+// unlessGone forgives that there is nothing to write into: what has not begun
+// keeps nobody from removing an app or an instance.
+func unlessGone(err error) error {
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return nil
+	}
+	return err
 }
 
 // note writes e into the row and says whether the row changed. A repeat after
@@ -214,6 +223,9 @@ func utc(t time.Time) time.Time {
 // End keeps how the operation ended and gives back its instance.
 func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) error {
 	j, err := l.s.job(ctx, r)
+	if bosman.KindOf(err) == bosman.KindNotFound {
+		return l.gone(ctx, r)
+	}
 	if err != nil {
 		return err
 	}
@@ -261,6 +273,22 @@ func (l *listener) End(ctx context.Context, r *steps.Run, res steps.Result) erro
 		l.s.Wake()
 	}
 	return err
+}
+
+// gone ends an operation whose app or instance was removed while it waited.
+func (l *listener) gone(ctx context.Context, r *steps.Run) error {
+	var in input
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	line := bosman.Activity{App: in.App, Subject: opRef(in.Number), Who: "bosman", From: "bosman", What: opRef(in.Number) + " ended: its instance was removed", At: l.s.Now().UTC()}
+	return unlessGone(l.s.Records.Finish(ctx, in.App, in.Number, func(o *bosman.Operation) bool {
+		if o.State.Final() {
+			return false
+		}
+		o.State, o.Waits, o.EndedAt = bosman.OpCancelled, "", l.s.Now().UTC()
+		return true
+	}, line))
 }
 
 // outcome is the state of an operation's row after its run ended.

@@ -174,7 +174,10 @@ func (w *world) Unfinished(context.Context) ([]bosman.Operation, error) {
 
 func (w *world) Change(_ context.Context, _ string, n int, _ bosman.EventKind, edit func(*bosman.Operation) bool) error {
 	return w.tx(func(s *state) error {
-		o := s.Ops[n]
+		o, ok := s.Ops[n]
+		if !ok {
+			return bosman.NotFound("no d%d", n)
+		}
 		if edit(&o) {
 			s.Ops[n] = o
 		}
@@ -184,7 +187,10 @@ func (w *world) Change(_ context.Context, _ string, n int, _ bosman.EventKind, e
 
 func (w *world) Finish(ctx context.Context, app string, n int, edit func(*bosman.Operation) bool, line bosman.Activity) error {
 	return w.tx(func(s *state) error {
-		o := s.Ops[n]
+		o, ok := s.Ops[n]
+		if !ok {
+			return bosman.NotFound("no d%d", n)
+		}
 		if edit(&o) {
 			s.Log = append(s.Log, line.What)
 		}

@@ -70,6 +70,10 @@ func (h *Helm) RemoveApp(ctx context.Context, a bosman.Actor, name, confirm stri
 			return bosman.Busy("%s is at work on %s", opRef(i.Operation), i.Name).WithKept("nothing was removed").WithNext("wait until it ends")
 		}
 	}
+	waiting, err := h.Store.UnfinishedOperations(ctx)
+	if err != nil {
+		return err
+	}
 	if err := h.cancelBuildsOf(ctx, name); err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ func (h *Helm) RemoveApp(ctx context.Context, a bosman.Actor, name, confirm stri
 	if err := h.Repos.Remove(name); err != nil {
 		return err
 	}
-	return h.Store.InTx(ctx, func(s *store.Store) error {
+	err = h.Store.InTx(ctx, func(s *store.Store) error {
 		if err := s.RemoveApp(ctx, name); err != nil {
 			return err
 		}
@@ -95,6 +99,17 @@ func (h *Helm) RemoveApp(ctx context.Context, a bosman.Actor, name, confirm stri
 		}
 		return h.note(ctx, s, a, bosman.Activity{App: name, What: "removed the app " + name, Subject: name}, event(bosman.EventAppRemoved, name))
 	})
+	if err != nil {
+		return err
+	}
+	for _, o := range waiting { // one that is not told sees it at its turn
+		if o.App == name {
+			if err := h.Operator.Cancel(ctx, o, name+" was removed"); err != nil {
+				h.Log.Warn("what waited for an app that was removed was not told", "app", name, "deployment", o.Number, "err", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (h *Helm) cancelBuildsOf(ctx context.Context, app string) error {

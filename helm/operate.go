@@ -274,8 +274,8 @@ func wish(op bosman.Operation) string {
 	return string(op.Plan) + " " + op.Instance
 }
 
-// ask writes the row of an operation, then starts it. An automatic one takes
-// the place of automatic ones that have not begun.
+// ask writes the row of an operation, then starts it. One that brings a release
+// takes the place of some that have not begun: see takesPlaceOf.
 func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bosman.Operation, error) {
 	var replaced []bosman.Operation
 	err := h.Store.InTx(ctx, func(s *store.Store) error {
@@ -297,6 +297,11 @@ func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bo
 			return err
 		}
 		why := op.Why
+		for _, r := range replaced {
+			if !r.Auto {
+				why = strings.TrimPrefix(why+"; in place of "+opRef(r.Number), "; ")
+			}
+		}
 		if op.Override != "" {
 			why = strings.TrimPrefix(why+"; override: "+op.Override, "; ")
 		}
@@ -317,19 +322,26 @@ func (h *Helm) ask(ctx context.Context, a bosman.Actor, op bosman.Operation) (bo
 	return op, nil
 }
 
-// supersede marks automatic operations of the same instance that have not
-// begun: the newest wins.
-func (h *Helm) supersede(ctx context.Context, s *store.Store, op bosman.Operation) ([]bosman.Operation, error) {
-	if !op.Auto || op.Plan != bosman.PlanDeploy && op.Plan != bosman.PlanTry {
-		return nil, nil
+// takesPlaceOf says whether op, which is asked for now, makes one that waits for
+// the same instance needless: the newest wins. What a person asked for gives
+// way to a person only: a deployment that waits for the window in the morning
+// must not undo the newer one that went ahead of it at night.
+func takesPlaceOf(op, waits bosman.Operation) bool {
+	if op.Auto {
+		return waits.Auto && (op.Plan == bosman.PlanDeploy || op.Plan == bosman.PlanTry)
 	}
+	return !waits.Auto && op.Plan == bosman.PlanDeploy && waits.Plan == bosman.PlanDeploy
+}
+
+// supersede marks the operations that op takes the place of.
+func (h *Helm) supersede(ctx context.Context, s *store.Store, op bosman.Operation) ([]bosman.Operation, error) {
 	all, err := s.UnfinishedOperations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []bosman.Operation
 	for _, o := range all {
-		if o.App != op.App || o.Instance != op.Instance || !o.Auto || o.State != bosman.OpQueued {
+		if o.App != op.App || o.Instance != op.Instance || o.State != bosman.OpQueued || !takesPlaceOf(op, o) {
 			continue
 		}
 		o.State, o.EndedAt, o.Waits = bosman.OpSuperseded, h.now(), ""

@@ -44,6 +44,36 @@ func TestNewestAutomaticDeploymentWins(t *testing.T) {
 	}
 }
 
+// A deployment that waits for its window would else go back, in the morning,
+// behind the newer one that somebody let through meanwhile.
+func TestNewestDeploymentOfAPersonWins(t *testing.T) {
+	r, ctx := newRig(t), t.Context()
+	asked := []bosman.Operation{
+		{Plan: bosman.PlanDeploy, Release: 1},
+		{Plan: bosman.PlanDeploy, Release: 2, Auto: true}, // nothing automatic takes a person's place
+		{Plan: bosman.PlanBackup},                         // this brings no release
+		{Plan: bosman.PlanDeploy, Release: 3},
+	}
+	for _, op := range asked {
+		op.App, op.Instance = "rms", "staging"
+		if _, err := r.ask(ctx, admin, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ops, err := r.Store.Operations(ctx, "rms", "staging", 0) // the newest first
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []bosman.OperationState{bosman.OpQueued, bosman.OpQueued, bosman.OpQueued, bosman.OpSuperseded} {
+		if ops[n].State != want {
+			t.Errorf("%s is %s, not %s", opRef(ops[n].Number), ops[n].State, want)
+		}
+	}
+	if log, err := r.Store.Activity(ctx, "rms", 0, 1); err != nil || len(log) != 1 || log[0].Why != "in place of "+opRef(ops[3].Number) {
+		t.Errorf("the log does not say what it replaced: %+v, %v", log, err)
+	}
+}
+
 func TestReconcileTakesUpWhatWasMissed(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	repo, err := r.Repos.Open("rms")

@@ -130,16 +130,16 @@ func processes(o Order, s runtime.Spec) ([]runtime.Process, error) {
 			continue
 		}
 		rp := runtime.Process{Name: name, Run: p.Run, Count: p.Count, StopTimeout: p.StopTimeout}
-		if name == bosman.WebProcess {
-			if strings.Contains(p.Run, "PORT") && !strings.Contains(p.Run, "BOSMAN_SOCKET") {
-				port, err := keptPort(s.RunDir)
-				if err != nil {
-					return nil, err
-				}
-				rp.Port = port
-			} else {
-				rp.Socket = filepath.Join(s.RunDir, "app", "web.sock")
+		switch {
+		case name != bosman.WebProcess:
+		case wantsPort(p):
+			port, err := keptPort(s.RunDir)
+			if err != nil {
+				return nil, err
 			}
+			rp.Port = port
+		default:
+			rp.Socket = webSocket(s.RunDir)
 		}
 		out = append(out, rp)
 	}
@@ -156,23 +156,62 @@ func rank(p runtime.Process) int {
 	return 1
 }
 
+// wantsPort says whether a web process listens on a TCP port and not on a
+// socket.
+func wantsPort(p bosman.Process) bool {
+	return strings.Contains(p.Run, "PORT") && !strings.Contains(p.Run, "BOSMAN_SOCKET")
+}
+
+func webSocket(runDir string) string { return filepath.Join(runDir, "app", "web.sock") }
+
+// Answers is where the process set of an order answers, as Target says of an
+// assembled one; it makes nothing. Both are "" without a web process, and while
+// its port was not chosen yet.
+func Answers(o Order) (network, address string, err error) {
+	runDir := HandleOf(o.Dir, o.ID).RunDir
+	p, ok := o.Manifest.Processes[bosman.WebProcess]
+	if !ok {
+		return "", "", nil
+	}
+	rp := runtime.Process{}
+	if wantsPort(p) {
+		rp.Port, err = chosenPort(runDir)
+	} else {
+		rp.Socket = webSocket(runDir)
+	}
+	network, address = Target(runtime.Spec{Processes: []runtime.Process{rp}})
+	return network, address, err
+}
+
+const portFile = "port"
+
+// chosenPort is the port that was chosen for a process set; 0 for none.
+func chosenPort(runDir string) (int, error) {
+	b, err := os.ReadFile(filepath.Join(runDir, portFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, bosman.Unavailable("cannot read the port of %s", filepath.Base(runDir)).Because(err)
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, nil //nolint:nilerr // what is no number chose nothing
+	}
+	return port, nil
+}
+
 // keptPort is the port of a process set: chosen once, so that the set is found
 // at it again after our own restart.
 func keptPort(runDir string) (int, error) {
-	file := filepath.Join(runDir, "port")
-	b, err := os.ReadFile(file)
-	if err == nil {
-		if port, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
-			return port, nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return 0, bosman.Unavailable("cannot read the port of %s", filepath.Base(runDir)).Because(err)
+	port, err := chosenPort(runDir)
+	if err != nil || port != 0 {
+		return port, err
 	}
-	port, err := FreePort()
-	if err != nil {
+	if port, err = FreePort(); err != nil {
 		return 0, err
 	}
-	if err := atomicfile.Write(file, []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(runDir, portFile), []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
 		return 0, bosman.Unavailable("cannot keep the port of %s", filepath.Base(runDir)).Because(err)
 	}
 	return port, nil

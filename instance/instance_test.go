@@ -3,6 +3,7 @@ package instance_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -91,6 +92,30 @@ func assemble(t *testing.T, o instance.Order) runtime.Spec {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Who only looks makes no folders and chooses no port.
+func TestAnswersLooksOnly(t *testing.T) {
+	for _, run := range []string{"serve --socket $BOSMAN_SOCKET", "serve --port $PORT"} {
+		o := order(t, t.TempDir())
+		o.Manifest.Data, o.Manifest.Templates = nil, nil
+		o.Around.Instance.UID = 0
+		o.Manifest.Processes["web"] = bosman.Process{Run: run}
+		_, before, err := instance.Answers(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: who looked made %s: %v", run, o.Dir, err)
+		}
+		network, address := instance.Target(assemble(t, o))
+		if n, a, err := instance.Answers(o); err != nil || n != network || a != address || a == "" {
+			t.Errorf("%s: answers at %s %s (%v), is started at %s %s", run, n, a, err, network, address)
+		}
+		if wants := strings.Contains(run, "$PORT"); (before == "") != wants {
+			t.Errorf("%s: before the start it answers at %q", run, before)
+		}
+	}
 }
 
 func TestAnAssembledInstanceIsWell(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,7 +74,7 @@ func (v *vaults) place(ctx context.Context, b bosman.Backup) (database.Place, er
 		return database.Folder(b.Dir), nil
 	}
 	s, err := v.store(ctx, b.Where)
-	return database.Place{Vault: sealed{s}, Name: b.Name}, err
+	return database.Place{Vault: s, Name: b.Name}, err
 }
 
 // lock lets one backup of an app be written or removed at a time.
@@ -90,39 +89,6 @@ func (v *vaults) lock(app string) (unlock func()) {
 	l.Lock()
 	return l.Unlock
 }
-
-// sealed is a vault as backups see it.
-type sealed struct{ *vault.Store }
-
-// Put implements database.Vault.
-func (s sealed) Put(ctx context.Context, name string, write func(w io.Writer) error) (database.Sealed, error) {
-	i, err := s.Store.Put(ctx, name, write)
-	return asSealed(i), err
-}
-
-// Get implements database.Vault.
-func (s sealed) Get(ctx context.Context, name string, read func(io.Reader) error) (database.Sealed, error) {
-	i, err := s.Store.Get(ctx, name, read)
-	return asSealed(i), err
-}
-
-func asSealed(i vault.Info) database.Sealed {
-	return database.Sealed{Name: i.Name, Bytes: i.Size, SHA256: i.SHA256, At: i.At}
-}
-
-// List implements database.Vault.
-func (s sealed) List(ctx context.Context, prefix string) ([]database.Sealed, error) {
-	var out []database.Sealed
-	for i, err := range s.Store.List(ctx, prefix) {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, asSealed(i))
-	}
-	return out, nil
-}
-
-var _ database.Vault = sealed{}
 
 // Backup dumps database and files, and proves the dump by a restore.
 func (d *databases) Backup(ctx context.Context, i bosman.Instance, b bosman.Backup, verify bool) (bosman.Backup, error) {

@@ -192,14 +192,14 @@ func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Ba
 	if err != nil {
 		return nil, err
 	}
-	names, err := database.Stored(ctx, sealed{s}, app)
+	names, err := database.Stored(ctx, s, app)
 	if err != nil {
 		return nil, err
 	}
 	var out []bosman.Backup
 	var strange error // sealed for somebody else
 	for _, name := range names {
-		at := database.Place{Vault: sealed{s}, Name: name}
+		at := database.Place{Vault: s, Name: name}
 		m, err := database.ReadManifest(ctx, at)
 		if bosman.KindOf(err) == bosman.KindNotFound {
 			continue // removed meanwhile

@@ -55,7 +55,11 @@ func Doctor(ctx context.Context, opt Options, out io.Writer) error {
 	lacking := strings.Join(driver.Lacking(), "; ")
 	all = append(all, finding{lacking == "", "instances are kept apart" + reason(lacking), "run bosman serve as root on a host with namespaces and cgroup v2"})
 	_, systemd := os.Stat("/run/systemd/system")
-	all = append(all, finding{systemd == nil, "systemd restarts Bosman" + reason(map[bool]string{false: "", true: "there is none: should serve and a shim both die, nothing restarts a crash"}[systemd != nil]), "start bosman serve from your own supervisor"})
+	supervised := "systemd restarts Bosman"
+	if systemd != nil {
+		supervised = "there is no systemd: should serve and a shim both die, nothing restarts a crash"
+	}
+	all = append(all, finding{systemd == nil, supervised, "start bosman serve from your own supervisor"})
 	all = append(all, dataFolder(opt.Data))
 	all = append(all, takenFinding(ctx, opt.Data)...)
 	all = append(all, custodyFindings(ctx, opt)...)

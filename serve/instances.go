@@ -165,14 +165,14 @@ func (n *instances) spec(ctx context.Context, l deploy.Launch) (runtime.Spec, in
 	return s, o, rel, err
 }
 
-// target is where a launch's processes answer.
+// target is where a launch's processes answer; "" if they never started.
 func (n *instances) target(ctx context.Context, l deploy.Launch) (string, error) {
 	o, _, err := n.order(ctx, l)
 	if err != nil {
 		return "", err
 	}
-	s, err := instance.Assemble(o)
-	return upstream(instance.Target(s)), err
+	network, address, err := instance.Answers(o)
+	return upstream(network, address), err
 }
 
 // Start starts a process set or finds it running.

@@ -86,7 +86,7 @@ func (t *timeline) kept() *archive.Keeper {
 			if err == nil {
 				err = t.custody.Claim(ctx, s)
 			}
-			return sealed{s}, err
+			return s, err
 		},
 	}
 	return t.keeper

@@ -62,7 +62,7 @@ func (r *recovery) countNewer(ctx context.Context) error {
 		for _, b := range rows {
 			known[b.Name] = true
 		}
-		names, err := database.Stored(ctx, sealed{r.vault}, app.Name)
+		names, err := database.Stored(ctx, r.vault, app.Name)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (r *recovery) countNewer(ctx context.Context) error {
 // backupsOf lists the verified backups of an instance in the target, newest
 // first, and says what keeps others from being used.
 func (r *recovery) backupsOf(ctx context.Context, i bosman.Instance) (good []found, others []string, err error) {
-	v := sealed{r.vault}
+	v := r.vault
 	names, err := database.Stored(ctx, v, i.App)
 	if err != nil {
 		return nil, nil, err

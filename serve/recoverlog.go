@@ -13,7 +13,7 @@ import (
 // false if none does; some says that there is one, perhaps sealed with a key
 // that is not known yet.
 func (r *recovery) lostLog(ctx context.Context) (end archive.Point, ok, some bool, err error) {
-	k := &archive.Keeper{Vault: func(context.Context) (database.Vault, error) { return sealed{r.vault}, nil }}
+	k := &archive.Keeper{Vault: func(context.Context) (database.Vault, error) { return r.vault, nil }}
 	all, err := k.Catalogue(ctx)
 	for _, s := range all {
 		some = some || len(s.Segments) > 0

@@ -183,7 +183,7 @@ func TestConstantMemory(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || info.Bytes != total {
+		if err != nil || info.Plain != total {
 			t.Fatalf("%s: %+v, %v", what, info, err)
 		}
 		if grown := int64(peak) - int64(base); grown > 64<<20 { //nolint:gosec // sizes of a heap

@@ -37,15 +37,6 @@ type Options struct {
 	S3    S3    // how a target s3:// is reached; see S3FromEnv
 }
 
-// Info describes one object.
-type Info struct {
-	Name   string    `json:"name"`
-	Size   int64     `json:"size"`             // bytes in the target
-	Bytes  int64     `json:"bytes,omitempty"`  // bytes of the content; 0 when only listed
-	SHA256 string    `json:"sha256,omitempty"` // of the bytes in the target; "" when only listed
-	At     time.Time `json:"at"`               // when it was put
-}
-
 // Store is one target.
 type Store struct {
 	objects objects
@@ -94,8 +85,8 @@ func (s *Store) suffix() string {
 // Put streams what write gives into a new object. It appears when write and
 // everything after it succeeded, and leaves nothing otherwise. KindConflict
 // if the name is taken; the object there is untouched.
-func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (Info, error) {
-	info := Info{Name: name}
+func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (bosman.SealedObject, error) {
+	info := bosman.SealedObject{Name: name}
 	if err := CheckName(name); err != nil {
 		return info, err
 	}
@@ -126,7 +117,7 @@ func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) erro
 	if err != nil {
 		return info, s.explain(name, err)
 	}
-	info.Size, info.Bytes, info.SHA256, info.At = sum.n, content.n, hex.EncodeToString(sum.hash.Sum(nil)), time.Now().UTC()
+	info.Size, info.Plain, info.SHA256, info.At = sum.n, content.n, hex.EncodeToString(sum.hash.Sum(nil)), time.Now().UTC()
 	return info, faults.Point("vault.put")
 }
 
@@ -156,7 +147,7 @@ func (s *Store) taken(name string) error {
 // KindUnavailable if the target is out of reach. A read that stops early and
 // returns nil is no error; then what it did not read is not checked, and
 // sizes and checksum are of what was read.
-func (s *Store) Get(ctx context.Context, name string, read func(io.Reader) error) (info Info, err error) {
+func (s *Store) Get(ctx context.Context, name string, read func(io.Reader) error) (info bosman.SealedObject, err error) {
 	info.Name = name
 	if err := CheckName(name); err != nil {
 		return info, err
@@ -181,13 +172,13 @@ func (s *Store) Get(ctx context.Context, name string, read func(io.Reader) error
 	if err != nil {
 		return info, s.explain(name, err)
 	}
-	info.Size, info.Bytes, info.SHA256, info.At = src.n, content.n, hex.EncodeToString(src.hash.Sum(nil)), stat.at
+	info.Size, info.Plain, info.SHA256, info.At = src.n, content.n, hex.EncodeToString(src.hash.Sum(nil)), stat.at
 	return info, nil
 }
 
 // Verify reads an object to its end and gives its sizes and checksum. Errors
 // are those of Get.
-func (s *Store) Verify(ctx context.Context, name string) (Info, error) {
+func (s *Store) Verify(ctx context.Context, name string) (bosman.SealedObject, error) {
 	return s.Get(ctx, name, func(r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
@@ -195,31 +186,31 @@ func (s *Store) Verify(ctx context.Context, name string) (Info, error) {
 }
 
 // Stat describes an object without opening it. KindNotFound if it is not there.
-func (s *Store) Stat(ctx context.Context, name string) (Info, error) {
+func (s *Store) Stat(ctx context.Context, name string) (bosman.SealedObject, error) {
 	if err := CheckName(name); err != nil {
-		return Info{}, err
+		return bosman.SealedObject{}, err
 	}
 	o, err := s.objects.stat(ctx, name+s.suffix())
 	if err != nil {
-		return Info{Name: name}, s.explain(name, err)
+		return bosman.SealedObject{Name: name}, s.explain(name, err)
 	}
-	return Info{Name: name, Size: o.size, At: o.at}, nil
+	return bosman.SealedObject{Name: name, Size: o.size, At: o.at}, nil
 }
 
 // List gives the objects whose names begin with prefix, in the order of their
 // names. What is not one of ours is passed over. It ends after an error.
-func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[bosman.SealedObject, error] {
+	return func(yield func(bosman.SealedObject, error) bool) {
 		for o, err := range s.objects.list(ctx, prefix) {
 			if err != nil {
-				yield(Info{}, s.explain(prefix, err))
+				yield(bosman.SealedObject{}, s.explain(prefix, err))
 				return
 			}
 			name, ours := strings.CutSuffix(o.name, s.suffix())
 			if !ours || CheckName(name) != nil {
 				continue
 			}
-			if !yield(Info{Name: name, Size: o.size, At: o.at}, nil) {
+			if !yield(bosman.SealedObject{Name: name, Size: o.size, At: o.at}, nil) {
 				return
 			}
 		}

@@ -35,7 +35,7 @@ func TestPutAndGet(t *testing.T) {
 					t.Fatalf("%s: %d bytes, %v", name, len(got), err)
 				}
 				checked, err := s.Verify(t.Context(), name)
-				if err != nil || checked.SHA256 != put.SHA256 || checked.Size != put.Size || checked.Bytes != int64(len(content)) || put.Bytes != checked.Bytes {
+				if err != nil || checked.SHA256 != put.SHA256 || checked.Size != put.Size || checked.Plain != int64(len(content)) || put.Plain != checked.Plain {
 					t.Fatalf("%s: put %+v, verified %+v, %v", name, put, checked, err)
 				}
 				stat, err := s.Stat(t.Context(), name)

@@ -3,7 +3,6 @@ package databasetest
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"net/http/httptest"
 	"os"
@@ -76,34 +75,6 @@ func openVault(dir, key string) (Sealed, error) {
 	}
 	s, err := vault.Open(context.Background(), dir, vault.Options{Keys: keys})
 	return Sealed{s}, err
-}
-
-// Put implements database.Vault.
-func (s Sealed) Put(ctx context.Context, name string, write func(io.Writer) error) (database.Sealed, error) {
-	i, err := s.Store.Put(ctx, name, write)
-	return asSealed(i), err
-}
-
-// Get implements database.Vault.
-func (s Sealed) Get(ctx context.Context, name string, read func(io.Reader) error) (database.Sealed, error) {
-	i, err := s.Store.Get(ctx, name, read)
-	return asSealed(i), err
-}
-
-func asSealed(i vault.Info) database.Sealed {
-	return database.Sealed{Name: i.Name, Bytes: i.Size, SHA256: i.SHA256, At: i.At}
-}
-
-// List implements database.Vault.
-func (s Sealed) List(ctx context.Context, prefix string) ([]database.Sealed, error) {
-	var out []database.Sealed
-	for i, err := range s.Store.List(ctx, prefix) {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, asSealed(i))
-	}
-	return out, nil
 }
 
 // place names a backup of an instance of the app rms.

@@ -167,6 +167,26 @@ func (v View) of(roles ...bosman.StoredRole) []bosman.StoredDatabase {
 	return out
 }
 
+// ready gives what fresh copies are made of, newest first.
+func (v View) ready() []bosman.StoredDatabase {
+	out := v.of(bosman.StoredGolden, bosman.StoredPool)
+	slices.SortStableFunc(out, func(a, b bosman.StoredDatabase) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), b.Copy.TakenAt.Compare(a.Copy.TakenAt))
+	})
+	return out
+}
+
+// holds says what a server of Bosman's own is for.
+func holds(ctx context.Context, s bosman.DatabaseServer) string {
+	switch s.Name {
+	case "main":
+		return texts.T(ctx, "staging and live")
+	case "scratch":
+		return texts.T(ctx, "copies and builds")
+	}
+	return ""
+}
+
 // restored is the instance from whose backup the data of a database came; ""
 // for a copy, whose origin is an instance.
 func (v View) restored(d bosman.StoredDatabase) string {

@@ -57,6 +57,12 @@ func newPlot(v View) plotted {
 }
 
 func (p plotted) label(ctx context.Context) string {
+	if p.sum == 1 && p.bad == 0 {
+		return texts.T(ctx, "one request in %s, and it was answered well", ui.Dur(p.span))
+	}
+	if p.bad == 0 {
+		return texts.T(ctx, "%s requests in %s, none failed", ui.Count(p.sum), ui.Dur(p.span))
+	}
 	return texts.T(ctx, "%s requests in %s, %s of them failed", ui.Count(p.sum), ui.Dur(p.span), ui.Count(p.bad))
 }
 

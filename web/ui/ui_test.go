@@ -77,7 +77,7 @@ func TestWeatherGoesFromStormToSun(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	for d, want := range map[time.Duration]string{0: "–", 400 * time.Millisecond: "400 ms", 4100 * time.Millisecond: "4.1 s", 42 * time.Second: "42 s", 10 * time.Minute: "10 min", 192 * time.Second: "3 min 12 s", 125 * time.Minute: "2 h 5 min"} {
+	for d, want := range map[time.Duration]string{0: "–", 400 * time.Microsecond: "under 1 ms", 400 * time.Millisecond: "400 ms", 4100 * time.Millisecond: "4.1 s", 42 * time.Second: "42 s", 10 * time.Minute: "10 min", 192 * time.Second: "3 min 12 s", 125 * time.Minute: "2 h 5 min"} {
 		if got := Dur(d); got != want {
 			t.Errorf("%v is %q, not %q", d, got, want)
 		}

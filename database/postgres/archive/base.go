@@ -45,7 +45,7 @@ func (k *Keeper) TakeBase(ctx context.Context, fast bool) (Base, error) {
 	if err := faults.Point("archive.base.files"); err != nil {
 		return b, err
 	}
-	b.SHA256, b.Stored, b.Took = hex.EncodeToString(sum.Sum(nil)), o.Bytes, int64(time.Since(b.Begun))
+	b.SHA256, b.Stored, b.Took = hex.EncodeToString(sum.Sum(nil)), o.Size, int64(time.Since(b.Begun))
 	text, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
 		return b, err

@@ -56,7 +56,7 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := v.List(ctx, root)
+	all, err := database.Listed(ctx, v, root)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 		switch {
 		case dir == strings.TrimPrefix(segmentPart, "/"):
 			if g, ok := parseSegment(object); ok {
-				g.Bytes, g.object = o.Bytes, o.Name
+				g.Bytes, g.object = o.Size, o.Name
 				s.Segments = append(s.Segments, g)
 				s.Last = later(s.Last, g.Until)
 			}
@@ -92,7 +92,7 @@ func (k *Keeper) Catalogue(ctx context.Context) ([]System, error) {
 			if folders[folder] == nil {
 				folders[folder] = map[string]int64{}
 			}
-			folders[folder][object] = o.Bytes
+			folders[folder][object] = o.Size
 			if begun, ok := database.ParseStamp(path.Base(folder)); ok {
 				s.Last = later(s.Last, begun)
 			}

@@ -36,7 +36,7 @@ func sumOf(ctx context.Context, v database.Vault, object string) (out sum, err e
 // segment is in the vault already.
 func (k *Keeper) alone(ctx context.Context, v database.Vault, id string, f fs.FileInfo) (stored bool, err error) {
 	defer func() { k.sawTwin(err) }()
-	all, err := v.List(ctx, root+id+segmentPart+f.Name()+"-")
+	all, err := database.Listed(ctx, v, root+id+segmentPart+f.Name()+"-")
 	if err != nil || len(all) == 0 {
 		return false, err
 	}
@@ -227,7 +227,7 @@ func (k *Keeper) pruneLost(ctx context.Context, v database.Vault, all []System, 
 		if s.ID == own.ID || s.Last.IsZero() || s.Last.After(now.Add(-k.Window)) || since < int(k.Window/(24*time.Hour)) {
 			continue
 		}
-		objects, err := v.List(ctx, root+s.ID+"/")
+		objects, err := database.Listed(ctx, v, root+s.ID+"/")
 		if err != nil {
 			return removed, err
 		}

@@ -105,7 +105,7 @@ func TestStoredTwice(t *testing.T) {
 			if _, err := s.Prune(t.Context(), day(12).Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			all, err := s.v.List(t.Context(), root+"7"+segmentPart+s.at(twice))
+			all, err := database.Listed(t.Context(), s.v, root+"7"+segmentPart+s.at(twice))
 			if err != nil || len(all) > 0 {
 				t.Errorf("after it was pruned: %v, %v", all, err)
 			}
@@ -120,7 +120,7 @@ type counting struct {
 }
 
 // Get implements database.Vault.
-func (c *counting) Get(ctx context.Context, name string, read func(io.Reader) error) (database.Sealed, error) {
+func (c *counting) Get(ctx context.Context, name string, read func(io.Reader) error) (bosman.SealedObject, error) {
 	if strings.Contains(name, segmentPart) {
 		c.read++
 	}
@@ -187,7 +187,7 @@ func TestPowerLossAfterASegmentWasStored(t *testing.T) {
 	}
 	v, err := w.Vault(ctx)
 	w.must(err)
-	if all, err := v.List(ctx, root+after.ID+segmentPart+last.Name); err != nil || len(all) != 1 {
+	if all, err := database.Listed(ctx, v, root+after.ID+segmentPart+last.Name); err != nil || len(all) != 1 {
 		t.Errorf("stored %v, %v", all, err)
 	}
 	if n := w.count(w.recovered(Target{Point: "rms-d2"})); n != 2 {
@@ -228,7 +228,7 @@ func TestTwoServersInOneMoment(t *testing.T) {
 	if _, err := w.TakeBase(ctx, true); bosman.KindOf(err) != bosman.KindConflict {
 		t.Errorf("a base backup beside: %v", err)
 	}
-	if all, err := v.List(ctx, root+id+waits); err != nil || len(all) != 1 {
+	if all, err := database.Listed(ctx, v, root+id+waits); err != nil || len(all) != 1 {
 		t.Errorf("what the other one stored: %v, %v", all, err)
 	}
 }
