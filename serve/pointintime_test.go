@@ -117,6 +117,7 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 		}
 		return plan.Point != nil && plan.Point.Name == before2
 	})
+	w.fullSpool(admin, reach)
 }
 
 // While the log is not kept that is said, and how to switch it on; what was
