@@ -46,9 +46,9 @@ func (e *env) points(p bosman.PointInTime) error {
 	}
 	switch {
 	case !p.On && len(p.Spans) == 0:
-		return e.say("the log of the databases is not kept: bosman serve --point-in-time 7")
+		return e.say("point-in-time recovery is off: the log of the databases is not kept, and no moment can be reached; switch it on: bosman serve --point-in-time 7")
 	case !p.On:
-		if err := e.say("the log of the databases is not kept any more: bosman serve --point-in-time 7"); err != nil {
+		if err := e.say("point-in-time recovery is off: what is written now is not kept; switch it on again: bosman serve --point-in-time 7"); err != nil {
 			return err
 		}
 	case len(p.Spans) == 0:

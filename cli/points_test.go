@@ -54,6 +54,11 @@ func TestPointsAsPeopleReadThem(t *testing.T) {
 	if err := e.points(bosman.PointInTime{}); err != nil || !strings.Contains(out.String(), "bosman serve --point-in-time 7") {
 		t.Errorf("not switched on: %q, %v", out, err)
 	}
+	e, out = screen(t)
+	p.On = false
+	if err := e.points(p); err != nil || !strings.Contains(out.String(), "what is written now is not kept; switch it on again: bosman serve --point-in-time 7") || !strings.Contains(out.String(), "rms-d37") {
+		t.Errorf("switched off: %q, %v", out, err)
+	}
 	text := planned(bosman.RecoveryPlan{Base: from, Segments: 3, Fetch: 12_000_000, Needs: 90_000_000, Free: 72_000_000_000, Expected: 9 * time.Second})
 	for _, want := range []string{"3 segments", "12.0 MB from the target", "about 90.0 MB of the 72.0 GB", "the last one took 9.0 s"} {
 		if !strings.Contains(text, want) {
@@ -64,7 +69,7 @@ func TestPointsAsPeopleReadThem(t *testing.T) {
 
 func TestPointsOverTheAPI(t *testing.T) {
 	s := newScript(t)
-	s.run("", "backup", "points", "--app", "rms").want(t, "points", ExitOK, "the log of the databases is not kept")
+	s.run("", "backup", "points", "--app", "rms").want(t, "points", ExitOK, "point-in-time recovery is off", "bosman serve --point-in-time 7")
 	s.run("", "backup", "points", "--app", "rms", "--json").want(t, "points as JSON", ExitOK, `"spans": []`)
 	s.run("", "backup", "recover-to", "staging", "--app", "rms", "--at", "10:00").want(t, "without a log", ExitUsage, "not on the server whose log is kept")
 	s.run("", "backup", "recover-to", "staging", "--app", "rms").want(t, "without a moment", ExitUsage, "a time or a restore point")

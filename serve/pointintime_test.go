@@ -1,12 +1,16 @@
 package serve
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bosman-cd/bosman"
+	"github.com/bosman-cd/bosman/database"
+	"github.com/bosman-cd/bosman/database/databasetest"
 	"github.com/bosman-cd/bosman/database/postgres/archive"
 	"github.com/bosman-cd/bosman/internal/need"
 )
@@ -21,7 +25,7 @@ func TestPointInTime(t *testing.T) {
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
 	w.release(1, "old", create)
 	_, err := w.s.helm.PlanRecovery(ctx, admin, "tiny", "staging", bosman.Moment{At: time.Now()})
-	if bosman.KindOf(err) != bosman.KindNotFound {
+	if e := bosman.AsError(err); bosman.KindOf(err) != bosman.KindNotFound || !strings.HasPrefix(e.Message, "point-in-time recovery is off") || e.Kept != "nothing was changed" || !strings.Contains(e.Next, "bosman serve --point-in-time 7") {
 		t.Errorf("the log is not kept yet: %v", err)
 	}
 
@@ -113,6 +117,55 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 		}
 		return plan.Point != nil && plan.Point.Name == before2
 	})
+	w.fullSpool(admin, reach)
+}
+
+// While the log is not kept that is said, and how to switch it on; what was
+// kept before can be reached still.
+func TestMomentsWhileTheLogIsNotKept(t *testing.T) {
+	v := databasetest.Vault(t, t.TempDir())
+	put := func(name, content string) {
+		t.Helper()
+		_, err := v.Put(t.Context(), name, func(w io.Writer) error {
+			_, err := io.WriteString(w, content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now().UTC()
+	for _, c := range []struct {
+		m    bosman.Moment
+		kept bool // once
+		text string
+		next string
+	}{
+		{bosman.Moment{At: now.Add(-time.Minute)}, false, "point-in-time recovery is off: the log of the databases is not kept, and no moment of them can be reached", "switch it on: bosman serve --point-in-time 7"},
+		{bosman.Moment{At: now.Add(time.Hour)}, false, "point-in-time recovery is off", "switch it on: bosman serve --point-in-time 7"},
+		{bosman.Moment{Point: "tiny-d1"}, false, "point-in-time recovery is off", "switch it on: bosman serve --point-in-time 7"},
+		{bosman.Moment{At: now.Add(-time.Minute)}, true, "; point-in-time recovery is off, and what is written now is not kept", "moments that can be reached: 2026-11-01 03:00:00 UTC to 2026-11-01 03:59:59 UTC"},
+		{bosman.Moment{At: now.Add(-time.Minute)}, true, "cannot be reached", "switch it on again: bosman serve --point-in-time 7"},
+		{bosman.Moment{Point: "tiny-d1"}, true, "there is no restore point tiny-d1; point-in-time recovery is off", "switch it on again"},
+	} {
+		if _, err := v.Stat(t.Context(), "log/7/segments/000000010000000000000001-20261101t040000000"); c.kept && bosman.KindOf(err) == bosman.KindNotFound {
+			put("log/7/base/20261101t030000000/base.json", `{"start": "000000010000000000000001", "at": "2026-11-01T03:00:00Z", "lsn": "0/1000100", "segment": 16777216, "system_id": "7"}`)
+			put("log/7/segments/000000010000000000000001-20261101t040000000", "segment")
+		}
+		tl := newTimeline(&server{})
+		tl.keeper = &archive.Keeper{Vault: func(context.Context) (database.Vault, error) { return v, nil }}
+		_, err := tl.PlanRecovery(t.Context(), bosman.Instance{}, c.m)
+		if e := bosman.AsError(err); err == nil || !strings.Contains(e.Message, c.text) || e.Kept != "nothing was changed" || !strings.Contains(e.Next, c.next) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		tl.opt.PointInTime = 7
+		if c.m.Point == "" { // it would ask the server to finish its log
+			continue
+		}
+		if _, err := tl.PlanRecovery(t.Context(), bosman.Instance{}, c.m); err == nil || strings.Contains(err.Error(), "is off") {
+			t.Errorf("switched on: %v", err)
+		}
+	}
 }
 
 // What is wrong with keeping the log is said in a sentence, the worst first.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bosman-cd/bosman"
@@ -21,6 +22,9 @@ import (
 // first.
 func (t *timeline) reachable(ctx context.Context, m bosman.Moment) (*archive.Keeper, archive.Plan, error) {
 	k := t.kept()
+	if k == nil && !t.on() {
+		return nil, archive.Plan{}, offTimeline()
+	}
 	if k == nil {
 		return nil, archive.Plan{}, bosman.NotFound("there is no database server whose log could be kept").WithKept("nothing was changed")
 	}
@@ -37,7 +41,33 @@ func (t *timeline) reachable(ctx context.Context, m bosman.Moment) (*archive.Kee
 		}
 	}
 	p, err := k.Find(ctx, archive.Target{At: m.At, Point: m.Point})
+	if kind := bosman.KindOf(err); !t.on() && (kind == bosman.KindNotFound || kind == bosman.KindInvalid) {
+		err = t.unkept(ctx, k, err)
+	}
 	return k, p, err
+}
+
+const switchOn = "bosman serve --point-in-time 7 (days); moments can be reached from some minutes later on"
+
+// offTimeline: no moment can be reached, since none was ever kept.
+func offTimeline() error {
+	return bosman.NotFound("point-in-time recovery is off: the log of the databases is not kept, and no moment of them can be reached").
+		WithKept("nothing was changed").WithNext("switch it on: " + switchOn + ". What was backed up: bosman backup list")
+}
+
+// unkept adds to why a moment cannot be reached that no more are kept.
+func (t *timeline) unkept(ctx context.Context, k *archive.Keeper, why error) error {
+	all, err := k.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(s archive.System) bool { return len(s.Spans(k.CoveredOf(s))) > 0 }) {
+		return offTimeline()
+	}
+	e := *bosman.AsError(why)
+	e.Message += "; point-in-time recovery is off, and what is written now is not kept"
+	e.Next += "; switch it on again: " + switchOn
+	return &e
 }
 
 // PlanRecovery says what a recovery would take.
