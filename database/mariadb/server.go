@@ -94,7 +94,7 @@ func (c *Cluster) tend(ctx context.Context) error {
 		for _, n := range notes {
 			err = errors.Join(err, c.recoverSwap(ctx, conn, n, ""))
 		}
-		return err
+		return errors.Join(err, c.reopenAll(ctx, conn))
 	})
 }
 

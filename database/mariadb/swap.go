@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,6 +128,44 @@ func (c *Cluster) swap(ctx context.Context, conn *sql.Conn, s swapping) error {
 func (c *Cluster) reopen(ctx context.Context, conn *sql.Conn, s swapping, why error) error {
 	err := run(context.WithoutCancel(ctx), conn, "ALTER USER IF EXISTS "+account(s.User)+" ACCOUNT UNLOCK")
 	return errors.Join(why, err)
+}
+
+// reopenAll lets those in who were shut out for a swap that came to nothing and
+// could not be let in again: that is written to the disk too, which may have
+// been full. Whoever is being swapped now is left to that.
+func (c *Cluster) reopenAll(ctx context.Context, conn *sql.Conn) error {
+	locked := func() ([]string, error) {
+		return column(ctx, conn, "SELECT User FROM mysql.global_priv WHERE JSON_VALUE(Priv, '$.account_locked') = 1")
+	}
+	out, err := locked()
+	if err != nil || len(out) == 0 {
+		return err
+	}
+	all, err := c.labels(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		user := loginUser(l.App, l.Name)
+		if !l.ready || !own(l.Name) || !slices.Contains(out, user) {
+			continue
+		}
+		release, err := c.names.Claim(ctx, l.db)
+		if bosman.KindOf(err) == bosman.KindBusy {
+			continue
+		}
+		if err == nil {
+			var still []string
+			if still, err = locked(); err == nil && slices.Contains(still, user) { // whoever was at it may have ended between
+				err = c.letIn(ctx, conn, user)
+			}
+			release()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lock holds the place of a swap as long as the connection lives: a killed
