@@ -47,6 +47,8 @@ type BackupHealth struct {
 	At       time.Time `json:"at"`                // when it was made
 	Next     time.Time `json:"next"`              // the next by schedule; zero for never
 	Trouble  string    `json:"trouble,omitempty"` // a sentence; "" when all is well
+	Bad      []int     `json:"bad,omitempty"`     // that do not count but may hold data: they stay until somebody removes them
+	BadBytes int64     `json:"bad_bytes"`         // that these added to where they lie
 	Log      string    `json:"log,omitempty"`     // why not every moment can be recovered, though it was asked for; "" when all is well
 }
 
@@ -105,13 +107,37 @@ func BackupTrouble(all []Backup, due, since time.Time) string {
 	return ""
 }
 
-// failedStay is how long the row of a backup that failed stays after a better
-// one was made.
+// RemovalBegan is the Error of a backup whose removal began: it is ended by
+// the next one who looks.
+const RemovalBegan = "its removal began and did not end"
+
+// Bad says whether a backup that holds something does not count: its proof
+// failed, or it could not be read when it was found. Perhaps the disk reads
+// well again, an extension is installed, or another key opens it: such a one
+// is removed by hand only.
+func (b Backup) Bad() bool {
+	return b.Error != "" && b.Error != RemovalBegan && (b.Checksum != "" || b.Operation == 0)
+}
+
+// BadBackups gives those that are Bad, and the bytes that they added to where
+// they lie.
+func BadBackups(all []Backup) (numbers []int, bytes int64) {
+	for _, b := range all {
+		if b.Bad() {
+			numbers, bytes = append(numbers, b.Number), bytes+b.Bytes
+		}
+	}
+	return numbers, bytes
+}
+
+// failedStay is how long the row of a backup that could not be made stays
+// after a better one was made.
 const failedStay = 7 * 24 * time.Hour
 
 // SurplusBackups gives those backups of an instance that need not stay, oldest
 // first. What stays: the newest Keep that count, those younger than For, the
-// newest that counts whatever its age, all made after it, and those needed.
+// newest that counts whatever its age, all made after it, those needed, and
+// what is Bad, which counts towards nothing.
 // Without Keep and For all stay. Clocks may have been wrong: what seems to be of
 // the future takes no place of others, and what was made last, by its number,
 // stays if it counts.
@@ -143,6 +169,9 @@ func SurplusBackups(all []Backup, p BackupPolicy, now time.Time, needed func(Bac
 		}
 		age := now.Sub(b.CreatedAt)
 		switch {
+		case b.Bad():
+		case b.Error == RemovalBegan:
+			out = append(out, b)
 		case good == 0, counts && good == 1, counts && b.Number == last, needed(b): // nothing newer counts
 		case !counts && b.Error == "" && age < 24*time.Hour: // perhaps under way
 		case !counts && b.Error != "":

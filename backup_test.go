@@ -15,8 +15,17 @@ func TestSurplusBackups(t *testing.T) {
 	good := func(n int, age time.Duration) bosman.Backup {
 		return bosman.Backup{Number: n, CreatedAt: now.Add(-age), VerifiedAt: now.Add(-age + time.Minute)}
 	}
-	failed := func(n int, age time.Duration) bosman.Backup {
-		return bosman.Backup{Number: n, CreatedAt: now.Add(-age), Error: "the disk was full"}
+	failed := func(n int, age time.Duration) bosman.Backup { // was never made
+		return bosman.Backup{Number: n, Operation: n, CreatedAt: now.Add(-age), Error: "the disk was full"}
+	}
+	spoiled := func(n int, age time.Duration) bosman.Backup { // was made, and a proof of it failed
+		return bosman.Backup{Number: n, Operation: n, CreatedAt: now.Add(-age), Checksum: "c", Error: "an extension is missing"}
+	}
+	found := func(n int, age time.Duration) bosman.Backup { // in a target, and no key opens it
+		return bosman.Backup{Number: n, CreatedAt: now.Add(-age), Error: "no key opens it"}
+	}
+	removed := func(n int, age time.Duration) bosman.Backup {
+		return bosman.Backup{Number: n, Operation: n, CreatedAt: now.Add(-age), Checksum: "c", Error: bosman.RemovalBegan}
 	}
 	raw := func(n int, age time.Duration) bosman.Backup {
 		return bosman.Backup{Number: n, CreatedAt: now.Add(-age)}
@@ -35,7 +44,10 @@ func TestSurplusBackups(t *testing.T) {
 		"the way back needs one":   {five, bosman.BackupPolicy{Keep: 1}, []int{2}, []int{1, 3, 4}},
 		"the newest stays for age": {[]bosman.Backup{good(1, 400*day)}, bosman.BackupPolicy{For: day}, nil, nil},
 		"the newest that counts":   {[]bosman.Backup{raw(4, day), failed(3, 2*day), good(2, 3*day), good(1, 4*day)}, bosman.BackupPolicy{Keep: 1}, nil, []int{1}},
-		"failed ones go later":     {[]bosman.Backup{good(3, day), failed(2, 3*day), failed(1, 9*day)}, bosman.BackupPolicy{Keep: 5}, nil, []int{1}},
+		"never made go later":      {[]bosman.Backup{good(3, day), failed(2, 3*day), failed(1, 9*day)}, bosman.BackupPolicy{Keep: 5}, nil, []int{1}},
+		"a failed proof stays":     {[]bosman.Backup{good(3, day), spoiled(2, 9*day), found(1, 90*day)}, bosman.BackupPolicy{Keep: 1}, nil, nil},
+		"and takes no place":       {[]bosman.Backup{good(4, day), spoiled(3, 2*day), good(2, 3*day), good(1, 4*day)}, bosman.BackupPolicy{Keep: 2}, nil, []int{1}},
+		"a removal is ended":       {[]bosman.Backup{removed(3, time.Hour), good(2, 2*day)}, bosman.BackupPolicy{Keep: 2}, nil, []int{3}},
 		"under way stays":          {[]bosman.Backup{good(3, time.Hour), raw(2, 2*time.Hour), raw(1, 3*day)}, bosman.BackupPolicy{For: day}, nil, []int{1}},
 		"the clock was ahead":      {[]bosman.Backup{good(4, day), good(3, 2*day), good(2, -1000*day), good(1, 3*day)}, bosman.BackupPolicy{Keep: 2}, nil, []int{2, 1}},
 		"ahead, and kept by age":   {[]bosman.Backup{good(4, day), good(2, -1000*day), good(1, 30*day)}, bosman.BackupPolicy{For: 7 * day}, nil, []int{1}},

@@ -242,7 +242,11 @@ func (c *backupHealthCmd) Run(e *env) error {
 			if b.Newest != 0 {
 				newest = backupRef(b.Newest) + " " + e.ago(b.At)
 			}
-			rows = append(rows, []string{b.App, b.Instance, newest, e.ago(b.Next), b.Where, first(b.Worst(), "well")})
+			state := first(b.Worst(), "well")
+			if len(b.Bad) > 0 {
+				state += "; " + badBackups(b)
+			}
+			rows = append(rows, []string{b.App, b.Instance, newest, e.ago(b.Next), b.Where, state})
 		}
 		return e.table([]string{"APP", "INSTANCE", "NEWEST THAT COUNTS", "NEXT", "WHERE", "STATE"}, rows, "no instance keeps backups: set instances.live.backup in bosman.yaml")
 	})
@@ -270,6 +274,20 @@ func (e *env) backupWarnings(app string) error {
 				return err
 			}
 		}
+		if len(b.Bad) > 0 {
+			if _, err := fmt.Fprintf(e.stderr, "! of %s/%s %s: prove them again with bosman backup verify, or remove them with bosman backup remove\n", b.App, b.Instance, badBackups(b)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// badBackups says which backups do not count and stay all the same.
+func badBackups(b bosman.BackupHealth) string {
+	refs := make([]string, 0, len(b.Bad))
+	for _, n := range b.Bad {
+		refs = append(refs, backupRef(n))
+	}
+	return fmt.Sprintf("%s do not count and stay until removed (%s)", strings.Join(refs, ", "), size(b.BadBytes))
 }

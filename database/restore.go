@@ -130,6 +130,18 @@ func (k *Keeper) Restore(ctx context.Context, at Place, name string, into Snapsh
 	return now, kept, m, err
 }
 
+// RestoreFiles is Restore for the files alone: the database is not the
+// keeper's to replace.
+func (k *Keeper) RestoreFiles(ctx context.Context, at Place, name string, into Snapshot) (kept Snapshot, m Manifest, err error) {
+	if m, err = ReadManifest(ctx, at); err != nil {
+		return kept, m, err
+	}
+	files := &Keeper{State: k.State, Log: k.Log}
+	into.Database = bosman.Database{}
+	_, kept, err = files.replace(ctx, name, into, files.buildRestore(at, m, into))
+	return kept, m, err
+}
+
 // fit reads the manifest of a backup that is to be restored here.
 func (k *Keeper) fit(ctx context.Context, at Place) (m Manifest, err error) {
 	if at.Vault != nil { // its content is compared as it is fetched

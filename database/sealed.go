@@ -410,6 +410,9 @@ func writeProof(ctx context.Context, at Place, m Manifest) error {
 	if at.Vault == nil {
 		return nil
 	}
+	if proven, err := ProvenAt(ctx, at, m); err == nil && !proven.IsZero() {
+		return nil // an object cannot be replaced: killed between, the backup would count no more
+	}
 	b, err := json.Marshal(proof{At: time.Now().UTC(), Manifest: m.Checksum})
 	if err != nil {
 		return err
@@ -424,7 +427,7 @@ func writeProof(ctx context.Context, at Place, m Manifest) error {
 	return err
 }
 
-// ProvenAt says when the backup at a place was last restored and compared;
+// ProvenAt says when the backup at a place was first restored and compared;
 // zero if it never was.
 func ProvenAt(ctx context.Context, at Place, m Manifest) (time.Time, error) {
 	if at.Vault == nil {

@@ -105,6 +105,7 @@ func (h *Helm) backupHealthBy(ctx context.Context, i bosman.Instance, r backupRu
 	if err != nil {
 		return b, true, err
 	}
+	b.Bad, b.BadBytes = bosman.BadBackups(backups)
 	backups = bosman.PastBackups(backups, h.now())
 	since, alone, err := h.backedUpSince(ctx, i)
 	if err != nil {
@@ -227,7 +228,7 @@ func (h *Helm) RemoveBackup(ctx context.Context, a bosman.Actor, app string, n i
 // dropBackup removes content, then the row, which from the beginning says that
 // the backup does not count any more.
 func (h *Helm) dropBackup(ctx context.Context, b bosman.Backup) error {
-	b.VerifiedAt, b.Error = time.Time{}, "its removal began and did not end"
+	b.VerifiedAt, b.Error = time.Time{}, bosman.RemovalBegan
 	if err := h.Store.SaveBackup(ctx, b); err != nil {
 		return err
 	}

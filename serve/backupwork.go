@@ -98,7 +98,26 @@ func (w *backupWork) proveOne(ctx context.Context, p proving) error {
 	if err != nil {
 		b.Error, b.VerifiedAt = bosman.AsError(err).Message, time.Time{}
 	}
-	return errors.Join(err, w.records.SaveBackup(ctx, b))
+	return errors.Join(err, w.keep(ctx, b))
+}
+
+// keep notes what a proof came to. A backup that was removed meanwhile does
+// not come back.
+func (w *backupWork) keep(ctx context.Context, b bosman.Backup) error {
+	return w.store.InTx(ctx, func(s *store.Store) error {
+		now, err := s.Backup(ctx, b.App, b.Number)
+		if bosman.KindOf(err) == bosman.KindNotFound || now.Error == bosman.RemovalBegan {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now.VerifiedAt, now.VerifyTook, now.Error = b.VerifiedAt, b.VerifyTook, b.Error
+		if err := s.SaveBackup(ctx, now); err != nil {
+			return err
+		}
+		return w.records.tell(ctx, s, b.App, bosman.EventBackupMade, bosman.Ref(bosman.LetterBackup, b.Number))
+	})
 }
 
 // keeperOf gives the keeper that can restore a backup: its instance may be
@@ -204,7 +223,7 @@ func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Ba
 		if bosman.KindOf(err) == bosman.KindNotFound {
 			continue // removed meanwhile
 		}
-		if kind := bosman.KindOf(err); kind == bosman.KindFailed || kind == bosman.KindForbidden { // the others are no worse for it
+		if kind := bosman.KindOf(err); kind == bosman.KindFailed || kind == bosman.KindForbidden || kind == bosman.KindInvalid { // the others are no worse for it
 			if kind == bosman.KindForbidden {
 				strange = err
 			}
@@ -215,14 +234,18 @@ func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Ba
 			return nil, err
 		}
 		if m.App != app || path.Base(path.Dir(name)) != m.Instance {
-			return nil, bosman.Failed("%s says that it is a backup of %s on %s", name, m.App, m.Instance).WithKept("no backup was taken up")
+			out = append(out, unreadable(app, target, name, bosman.Failed("%s says that it is a backup of %s on %s", name, m.App, m.Instance)))
+			continue
 		}
 		b := bosman.Backup{
 			App: m.App, Number: m.Number, Instance: m.Instance, Release: m.Release, Why: m.Why, By: m.By, Where: target, Name: name,
 			CreatedAt: m.CreatedAt, Took: m.Took,
 		}
 		describe(&b, m)
-		if b.VerifiedAt, err = database.ProvenAt(ctx, at, m); err != nil {
+		b.VerifiedAt, err = database.ProvenAt(ctx, at, m)
+		if kind := bosman.KindOf(err); kind == bosman.KindFailed || kind == bosman.KindForbidden {
+			w.log.Warn("the proof of a backup cannot be read; it has to be verified again", "app", app, "backup", name, "err", err)
+		} else if err != nil {
 			return nil, err
 		}
 		out = append(out, b)

@@ -26,6 +26,9 @@ const (
 func (d *databases) cluster(ctx context.Context, name string) (*postgres.Cluster, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.usable(bosman.EnginePostgres); err != nil {
+		return nil, err
+	}
 	return d.clusterLocked(ctx, name)
 }
 
@@ -33,6 +36,16 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	if c := d.clusters[name]; c != nil {
 		return c, nil
 	}
+	c, err := d.startCluster(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	d.clusters[name] = c
+	return c, nil
+}
+
+// startCluster makes and starts a cluster that is not known yet.
+func (d *databases) startCluster(ctx context.Context, name string) (*postgres.Cluster, error) {
 	profile := postgres.Main
 	if name == scratchCluster {
 		profile = postgres.Scratch
@@ -50,11 +63,7 @@ func (d *databases) clusterLocked(ctx context.Context, name string) (*postgres.C
 	if e.Recreated {
 		d.log.Warn("the host crashed, so the cluster of throw-away databases was made anew; testers need fresh copies", "cluster", name)
 	}
-	if err := c.Recover(ctx); err != nil {
-		return nil, err
-	}
-	d.clusters[name] = c
-	return c, nil
+	return c, c.Recover(ctx)
 }
 
 // binFor gives the programs asked for to a cluster that is yet to be made: one
@@ -73,55 +82,14 @@ func (d *databases) clusterDir(name string) string {
 	return filepath.Join(d.data, "postgres", name)
 }
 
-// resume starts the clusters that were made before, finishes what a crash
-// interrupted, and forgets databases of builds that are gone.
+// resume starts the servers that were made before, finishes what a crash
+// interrupted, and forgets databases of builds that are gone. A kind that
+// cannot be brought up is noted and keeps nobody else from starting.
 func (d *databases) resume(ctx context.Context) error {
 	d.openStorage(ctx)
-	if err := d.moveScratch(ctx); err != nil {
-		return err
-	}
-	for _, name := range []string{mainCluster, scratchCluster} {
-		if _, err := os.Stat(d.clusterDir(name)); err != nil {
-			continue
-		}
-		if _, err := d.cluster(ctx, name); err != nil {
+	for _, engine := range []string{bosman.EnginePostgres, bosman.EngineMariaDB, bosman.EngineSQLite, ""} {
+		if err := d.bringUp(ctx, engine); err != nil {
 			return err
-		}
-	}
-	d.mu.Lock()
-	scratch := d.clusters[scratchCluster]
-	d.mu.Unlock()
-	if scratch != nil {
-		if _, err := scratch.CleanBuilds(ctx, nil); err != nil {
-			return err
-		}
-	}
-	if err := d.resumeMariaDBs(ctx); err != nil {
-		return err
-	}
-	apps, err := d.records.store.Apps(ctx)
-	if err != nil {
-		return err
-	}
-	for _, app := range apps {
-		instances, err := d.records.store.Instances(ctx, app.Name)
-		if err != nil {
-			return err
-		}
-		for _, i := range instances {
-			if i.Release == 0 || postgres.IsAdopted(i.Database) {
-				continue
-			}
-			k, err := d.keeper(ctx, i, i.Database.Engine)
-			if err != nil && errors.Is(err, d.clones.lost) {
-				continue // said before; the others come up without it
-			}
-			if err != nil {
-				return err
-			}
-			if err := k.Recover(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -148,6 +116,7 @@ func (d *databases) watch(ctx context.Context) {
 			d.tellServer(ctx, "postgres "+c.Name, e.Started, err)
 		}
 		d.ensureMariaDBs(ctx)
+		d.revive(ctx, time.Now())
 		d.tendClones(ctx)
 	}
 }
@@ -178,6 +147,17 @@ func (d *databases) keeper(ctx context.Context, i bosman.Instance, engine string
 			return k, err
 		}
 	}
+	d.mu.Lock()
+	err := d.usable(engine)
+	d.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return d.keeperNow(ctx, i, engine)
+}
+
+// keeperNow is keeper for who brings a kind of database up.
+func (d *databases) keeperNow(ctx context.Context, i bosman.Instance, engine string) (*database.Keeper, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	durable := i.Kind == bosman.KindLive || i.Kind == bosman.KindStaging

@@ -43,11 +43,13 @@ type databases struct {
 	mariaDBs map[string]*mariadb.Cluster
 	keepers  map[string]*database.Keeper
 	looked   map[string]bosman.AdoptedDatabase // by app/instance
+	down     map[string]*bosman.Error          // kinds that could not be brought up, each with why
+	revived  time.Time                         // when that was tried last
 	clones   *clones                           // where copies live; set by resume
 }
 
 func newDatabases(data string, r *records, log *slog.Logger) *databases {
-	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}, looked: map[string]bosman.AdoptedDatabase{}, renewals: newRenewals(), poolWhy: map[string]string{}}
+	return &databases{data: data, records: r, log: log, clusters: map[string]*postgres.Cluster{}, mariaDBs: map[string]*mariadb.Cluster{}, keepers: map[string]*database.Keeper{}, looked: map[string]bosman.AdoptedDatabase{}, down: map[string]*bosman.Error{}, renewals: newRenewals(), poolWhy: map[string]string{}}
 }
 
 // dataDir is where an instance's files lie; "" when its release has none.

@@ -66,6 +66,7 @@ func Doctor(ctx context.Context, opt Options, out io.Writer) error {
 	all = append(all, timelineFindings(opt)...)
 	all = append(all, storageFindings(opt)...)
 	all = append(all, lossFindings(opt.Data)...)
+	all = append(all, downFindings(opt.Data)...)
 	all = append(all, adoptedFindings(opt)...)
 	bad := 0
 	for _, f := range all {

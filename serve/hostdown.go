@@ -49,13 +49,13 @@ func (d *databases) rest(ctx context.Context) error {
 }
 
 // noteLost remembers why an instance cannot run, where its copy went with the
-// host; nil forgets it.
+// host or its database server does not work; nil forgets it.
 func (n *instances) noteLost(i bosman.Instance, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	key := i.App + "/" + i.Name
 	delete(n.lost, key)
-	if !errors.Is(err, database.ErrLostWithHost) {
+	if !errors.Is(err, database.ErrLostWithHost) && !errors.Is(err, errServerDown) {
 		return
 	}
 	if n.lost == nil {

@@ -16,6 +16,9 @@ import (
 func (d *databases) mariaDB(ctx context.Context, name string) (*mariadb.Cluster, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.usable(bosman.EngineMariaDB); err != nil {
+		return nil, err
+	}
 	return d.mariaDBLocked(ctx, name)
 }
 
@@ -63,7 +66,9 @@ func (d *databases) madeMariaDBs() []string {
 // databases of builds that are gone.
 func (d *databases) resumeMariaDBs(ctx context.Context) error {
 	for _, name := range d.madeMariaDBs() {
-		c, err := d.mariaDB(ctx, name)
+		d.mu.Lock()
+		c, err := d.mariaDBLocked(ctx, name)
+		d.mu.Unlock()
 		if err != nil {
 			return err
 		}

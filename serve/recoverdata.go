@@ -15,10 +15,11 @@ import (
 	"github.com/bosman-cd/bosman/vault"
 )
 
-// found is a verified backup in the target.
+// found is a backup in the target.
 type found struct {
 	at       database.Place
 	manifest database.Manifest
+	proven   bool // it was restored and compared before
 }
 
 // bringData restores the data of live and staging.
@@ -81,8 +82,9 @@ func (r *recovery) countNewer(ctx context.Context) error {
 	return nil
 }
 
-// backupsOf lists the verified backups of an instance in the target, newest
-// first, and says what keeps others from being used.
+// backupsOf lists the backups of an instance in the target, newest first, and
+// says what keeps others from being used. One that nobody verified is as good
+// as any: what is restored is compared.
 func (r *recovery) backupsOf(ctx context.Context, i bosman.Instance) (good []found, others []string, err error) {
 	v := r.vault
 	names, err := database.Stored(ctx, v, i.App)
@@ -92,7 +94,7 @@ func (r *recovery) backupsOf(ctx context.Context, i bosman.Instance) (good []fou
 	for n := len(names) - 1; n >= 0; n-- {
 		at := database.Place{Vault: v, Name: names[n]}
 		m, err := database.ReadManifest(ctx, at)
-		if kind := bosman.KindOf(err); kind == bosman.KindUnavailable {
+		if kind := bosman.KindOf(err); ctx.Err() != nil || kind == bosman.KindUnavailable {
 			return nil, nil, err
 		} else if err != nil {
 			others = append(others, fmt.Sprintf("%s: %s", names[n], bosman.AsError(err).Message))
@@ -102,44 +104,60 @@ func (r *recovery) backupsOf(ctx context.Context, i bosman.Instance) (good []fou
 			continue
 		}
 		proven, err := database.ProvenAt(ctx, at, m)
-		if err != nil && bosman.KindOf(err) == bosman.KindUnavailable {
+		if err != nil && (ctx.Err() != nil || bosman.KindOf(err) == bosman.KindUnavailable) {
 			return nil, nil, err
 		}
 		ref := bosman.Ref(bosman.LetterBackup, m.Number)
-		if err != nil || proven.IsZero() {
-			others = append(others, ref+" was never verified")
-			continue
-		}
-		if _, err := r.releases.Load(i.App, m.Release); err != nil {
+		if _, err := r.releases.Load(i.App, m.Release); err != nil && !i.Database.Adopted() {
 			others = append(others, fmt.Sprintf("%s holds the data of %s, which is not among the releases brought back", ref, bosman.Ref(bosman.LetterRelease, m.Release)))
 			continue
 		}
-		good = append(good, found{at, m})
+		good = append(good, found{at, m, err == nil && !proven.IsZero()})
 	}
 	return good, others, nil
+}
+
+// newest restores from the newest backup with which restore succeeds, and says
+// what is wrong with those before it; false if there is none.
+func (r *recovery) newest(ctx context.Context, i bosman.Instance, restore func(context.Context, bosman.Instance, found) error) (bool, error) {
+	good, others, err := r.backupsOf(ctx, i)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range good {
+		ref := bosman.Ref(bosman.LetterBackup, f.manifest.Number)
+		err := restore(ctx, i, f)
+		switch kind := bosman.KindOf(err); {
+		case err == nil && f.proven:
+			return true, nil
+		case err == nil:
+			return true, r.say("  %s was never verified before", ref)
+		case ctx.Err() != nil:
+			return false, err
+		case kind != bosman.KindFailed && kind != bosman.KindConflict && kind != bosman.KindNotFound && kind != bosman.KindForbidden && kind != bosman.KindInvalid:
+			return false, err
+		}
+		if err := r.lose("%s of %s: %s: %s", i.Name, i.App, ref, bosman.AsError(err).Message); err != nil {
+			return false, err
+		}
+	}
+	for _, o := range others {
+		if err := r.lose("%s of %s: %s", i.Name, i.App, o); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // bringInstance restores one instance from the newest backup that can be.
 func (r *recovery) bringInstance(ctx context.Context, i bosman.Instance) error {
 	who := i.Name + " of " + i.App
-	good, others, err := r.backupsOf(ctx, i)
-	if err != nil {
+	if i.Database.Adopted() {
+		return r.bringAdopted(ctx, i)
+	}
+	brought, err := r.newest(ctx, i, r.restore)
+	if err != nil || brought {
 		return err
-	}
-	for _, f := range good {
-		err := r.restore(ctx, i, f)
-		if err == nil {
-			return nil
-		}
-		if kind := bosman.KindOf(err); kind != bosman.KindFailed && kind != bosman.KindConflict && kind != bosman.KindNotFound && kind != bosman.KindForbidden {
-			return err
-		}
-		others = append(others, fmt.Sprintf("%s: %s", bosman.Ref(bosman.LetterBackup, f.manifest.Number), bosman.AsError(err).Message))
-	}
-	for _, o := range others {
-		if err := r.lose("%s: %s", who, o); err != nil {
-			return err
-		}
 	}
 	k, m, err := r.dbs.of(ctx, i, i.Release)
 	if err == nil && len(m.Data) == 0 && k.Engine == nil {
