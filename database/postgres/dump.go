@@ -233,18 +233,13 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[string]string) error {
 	c := e.home
 	dump := filepath.Join(dir, dumpFile)
-	err := c.with(ctx, making, "add extensions to "+making, func(conn *pgx.Conn) error {
-		for x, schema := range extensions {
-			if schema != "pg_catalog" {
-				if err := run(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+quote(schema)+" AUTHORIZATION "+quote(ownerRole(e.app))); err != nil {
-					return err
-				}
-			}
-			if err := run(ctx, conn, "CREATE EXTENSION IF NOT EXISTS "+quote(x)+" WITH SCHEMA "+quote(schema)+" CASCADE"); err != nil {
-				return fmt.Errorf("extension %s: %w", x, err)
-			}
+	var takeBack []string
+	err := c.withPath(ctx, making, "add extensions to "+making, "public", func(conn *pgx.Conn) (err error) {
+		if err := e.addExtensions(ctx, conn, extensions); err != nil {
+			return err
 		}
-		return nil
+		takeBack, err = e.lend(ctx, conn)
+		return err
 	})
 	if err != nil {
 		return err
@@ -290,7 +285,9 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 	if err != nil {
 		return err
 	}
-	return c.exec1(ctx, making, "analyse "+making, "ANALYZE")
+	return c.with(ctx, making, "analyse "+making, func(conn *pgx.Conn) error {
+		return run(ctx, conn, append(takeBack, "ANALYZE")...)
+	})
 }
 
 // What a restore is worth doing two things at once for, in bytes, and how many
