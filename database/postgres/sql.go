@@ -48,6 +48,9 @@ func connectOn(ctx context.Context, d bosman.Database, path string) (*pgx.Conn, 
 		return nil, err
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if !IsAdopted(d) { // what a database is set to is for the application; poolers may refuse what they do not know
+		cfg.RuntimeParams["statement_timeout"] = "0"
+	}
 	if d.User == superuser { // what we say is done must outlive a killed server, also on scratch
 		cfg.RuntimeParams["synchronous_commit"] = "on"
 		cfg.RuntimeParams["search_path"] = path
