@@ -24,6 +24,7 @@ const (
 	CanCreate  = "create"  // made and dropped with its instance
 	CanExtend  = "extend"  // extensions that only a superuser may add
 	CanCheck   = "amcheck" // looked through for damage
+	CanWhole   = "all"     // copies and restores hold all objects and settings
 )
 
 // Lost gives a sentence for each thing that cannot be done.

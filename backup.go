@@ -27,11 +27,13 @@ func (p BackupPolicy) Schedule(k InstanceKind) string {
 type BackupContents struct {
 	Backup     Backup            `json:"backup"`
 	Engine     string            `json:"engine,omitempty"`
-	Version    string            `json:"version,omitempty"` // of the database server
-	TakenAt    time.Time         `json:"taken_at"`          // the moment of the data
-	Rows       map[string]int64  `json:"rows"`              // by table
-	Extensions map[string]string `json:"extensions"`        // name → version
-	Roles      []string          `json:"roles"`             // statements that make the app's roles, without passwords
+	Version    string            `json:"version,omitempty"`  // of the database server
+	TakenAt    time.Time         `json:"taken_at"`           // the moment of the data
+	Rows       map[string]int64  `json:"rows"`               // by table
+	Extensions map[string]string `json:"extensions"`         // name → version
+	Roles      []string          `json:"roles"`              // statements that make the app's roles, without passwords
+	Settings   map[string]string `json:"settings,omitempty"` // of the database itself: search_path and the like
+	Apart      []string          `json:"apart,omitempty"`    // what a restore does not bring back: "publication debezium"
 	Files      int               `json:"files"`
 	FileBytes  int64             `json:"file_bytes"`
 	NewBytes   int64             `json:"new_bytes"` // of files that no earlier backup held

@@ -77,6 +77,12 @@ func (e *env) contents(v bosman.BackupContents) error {
 	for _, r := range v.Roles {
 		lines = append(lines, [2]string{"Role", r})
 	}
+	for _, name := range slices.Sorted(maps.Keys(v.Settings)) {
+		lines = append(lines, [2]string{"Setting", name + " = " + v.Settings[name]})
+	}
+	for _, what := range v.Apart {
+		lines = append(lines, [2]string{"Not in it", what + ": a restore does not bring it back"})
+	}
 	for _, l := range lines {
 		if err := e.say("%-10s %s", l[0], l[1]); err != nil {
 			return err

@@ -133,6 +133,10 @@ type BackupInfo struct {
 
 	ExtensionVersions map[string]string `json:"extension_versions,omitempty"`
 	Roles             []string          `json:"roles,omitempty"` // statements that make the app's roles, without passwords
+
+	Settings map[string]string   `json:"settings,omitempty"` // of the database itself: search_path and the like
+	Policies map[string][]string `json:"policies,omitempty"` // of row security that name roles: "schema table policy" → those
+	Apart    []string            `json:"apart,omitempty"`    // what is in no copy and no restore: "publication debezium"
 }
 
 // Total is the number of tables and rows.

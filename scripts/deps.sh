@@ -23,6 +23,8 @@ packages+=(python3-venv python3-django python3-djangorestframework python3-psyco
 packages+=(xfsprogs btrfs-progs)
 # Bosman's tests: MariaDB, and Django's way to it
 packages+=(mariadb-server mariadb-client python3-mysqldb)
+# Bosman's tests: an extension that keeps data in tables of its own
+packages+=(postgresql-postgis)
 # Bosman's tests: what Alembic itself writes and refuses
 packages+=(alembic)
 # Any node and npm will do, wherever they come from.

@@ -193,6 +193,7 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 			c.Extensions[x] = d.ExtensionVersions[x]
 		}
 		c.Roles = append(c.Roles, d.Roles...)
+		c.Settings, c.Apart = d.Settings, d.Apart
 	}
 	if f := m.Files; f != nil {
 		c.Files, c.FileBytes, c.NewBytes, c.Objects = f.Files, f.Bytes, f.NewBytes, c.Objects+len(f.Packs)

@@ -292,6 +292,11 @@ func (a *Adopted) Abilities(ctx context.Context, d bosman.Database) ([]bosman.Ab
 		read.Name = name
 		all = append(all, read)
 	}
+	whole, err := a.whole(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, whole)
 	x := bosman.Ability{Name: bosman.CanExtend, OK: super}
 	if !super {
 		x.Why = "the role " + d.User + " is no superuser there; trusted extensions may still be made"

@@ -96,6 +96,9 @@ func (c *Cluster) dump(ctx context.Context, name, dir, compression string, count
 			if err != nil {
 				return err
 			}
+			if err := c.apart(ctx, tx, &info); err != nil {
+				return err
+			}
 			if info.Extensions, err = extensions(ctx, tx); err != nil || !count {
 				return err
 			}
@@ -224,27 +227,26 @@ func (e *Engine) Restore(ctx context.Context, dir, name string) (bosman.Database
 	if err := json.Unmarshal(b, &info); err != nil || info.Engine != "postgres" {
 		return bosman.Database{}, bosman.Failed("the backup in %s is damaged: %s cannot be read", dir, infoFile).Because(err)
 	}
-	return e.make(ctx, name, bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "dump", Bytes: info.Bytes}, func(ctx context.Context, making string) error {
-		return e.fill(ctx, dir, making, info.Extensions)
+	db, err := e.make(ctx, name, bosman.CopyInfo{From: info.Name, TakenAt: info.TakenAt, Strategy: "dump", Bytes: info.Bytes}, func(ctx context.Context, making string) error {
+		return e.fill(ctx, dir, making, info)
 	})
+	if err == nil && len(info.Apart) > 0 {
+		e.log.Info("the restored database is without what no backup brings back", "database", db.Name, "without", info.Apart)
+	}
+	return db, err
 }
 
 // fill restores the dump in dir into the database making.
-func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[string]string) error {
+func (e *Engine) fill(ctx context.Context, dir, making string, info database.BackupInfo) error {
 	c := e.home
 	dump := filepath.Join(dir, dumpFile)
-	err := c.with(ctx, making, "add extensions to "+making, func(conn *pgx.Conn) error {
-		for x, schema := range extensions {
-			if schema != "pg_catalog" {
-				if err := run(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+quote(schema)+" AUTHORIZATION "+quote(ownerRole(e.app))); err != nil {
-					return err
-				}
-			}
-			if err := run(ctx, conn, "CREATE EXTENSION IF NOT EXISTS "+quote(x)+" WITH SCHEMA "+quote(schema)+" CASCADE"); err != nil {
-				return fmt.Errorf("extension %s: %w", x, err)
-			}
+	var takeBack []string
+	err := c.withPath(ctx, making, "add extensions to "+making, "public", func(conn *pgx.Conn) (err error) {
+		if err := e.addExtensions(ctx, conn, info.Extensions); err != nil {
+			return err
 		}
-		return nil
+		takeBack, err = e.lend(ctx, conn)
+		return err
 	})
 	if err != nil {
 		return err
@@ -268,7 +270,15 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 		return ground.IOError("write a list", c.Dir, err)
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // the folder is emptied by Recover
-	_, err = f.Write(ours(list, extensions))
+	strangers, err := c.strangers(ctx, info.Policies)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	servers := serversIn(list)
+	if err := e.nameServers(ctx, making, servers); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	_, err = f.Write(ours(list, info.Extensions, strangers))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return ground.IOError("write a list", c.Dir, err)
 	}
@@ -285,12 +295,20 @@ func (e *Engine) fill(ctx context.Context, dir, making string, extensions map[st
 		defer relay.close()
 		worker = through
 	}
-	_, err = c.client(ctx, worker, c.Dir, restore, append(pace, "--no-owner", "--no-acl", "--exit-on-error",
+	_, err = c.client(ctx, worker, c.Dir, restore, append(pace, "--no-owner", "--no-acl", "--no-tablespaces", "--no-security-labels", "--exit-on-error",
 		"-L", f.Name(), "-d", dsn(worker, false), dump)...)
 	if err != nil {
 		return err
 	}
-	return c.exec1(ctx, making, "analyse "+making, "ANALYZE")
+	if err := c.with(ctx, making, "analyse "+making, func(conn *pgx.Conn) error {
+		if err := run(ctx, conn, takeBack...); err != nil {
+			return err
+		}
+		return analyse(ctx, conn, len(servers) > 0)
+	}); err != nil {
+		return err
+	}
+	return e.set(ctx, making, info.Settings)
 }
 
 // What a restore is worth doing two things at once for, in bytes, and how many
@@ -319,8 +337,9 @@ func (c *Cluster) exec1(ctx context.Context, name, doing, statement string) erro
 }
 
 // ours leaves out of a dump's table of contents what only a superuser may
-// make and what is there already: extensions, their schemas and public.
-func ours(list []byte, extensions map[string]string) []byte {
+// make and what is there already: extensions, their schemas and public; and
+// what only its own server can have (apartQuery).
+func ours(list []byte, extensions map[string]string, strangers map[string]bool) []byte {
 	made := map[string]bool{"public": true}
 	for _, schema := range extensions {
 		made[schema] = true
@@ -332,7 +351,7 @@ func ours(list []byte, extensions map[string]string) []byte {
 		if ok && len(f) >= 4 {
 			entry := strings.Join(f[2:], " ") + " "
 			if strings.HasPrefix(entry, "EXTENSION ") || strings.HasPrefix(entry, "COMMENT - EXTENSION ") ||
-				isSchema(string(rest), made) || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
+				isSchema(string(rest), made) || isLeftOut(entry, strangers) || strings.HasPrefix(entry, "COMMENT - SCHEMA public ") {
 				continue
 			}
 		}
@@ -397,7 +416,7 @@ func (e *Engine) copyByDump(ctx context.Context, from bosman.Database, to string
 	}
 	info.TakenAt, info.Bytes = taken.TakenAt, taken.Bytes
 	db, err := e.make(ctx, to, info, func(ctx context.Context, making string) error {
-		return e.fill(ctx, dir, making, taken.Extensions)
+		return e.fill(ctx, dir, making, taken)
 	})
 	info.Took = time.Since(begun)
 	return db, info, err

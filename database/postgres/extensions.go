@@ -29,11 +29,15 @@ func (c *Cluster) Extend(ctx context.Context, name string, names []string) error
 	if len(names) == 0 {
 		return nil
 	}
-	return c.with(ctx, name, "add extensions to "+name, func(conn *pgx.Conn) error {
-		missing, err := lacking(ctx, conn, names)
-		if err != nil {
-			return err
-		}
+	var missing []extension
+	err := c.with(ctx, name, "look for extensions in "+name, func(conn *pgx.Conn) (err error) {
+		missing, err = lacking(ctx, conn, names)
+		return err
+	})
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return c.withPath(ctx, name, "add extensions to "+name, "public", func(conn *pgx.Conn) error {
 		for _, x := range missing {
 			statement := "CREATE EXTENSION IF NOT EXISTS " + quote(x.name)
 			if x.schema == "" {

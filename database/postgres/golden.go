@@ -147,7 +147,10 @@ func (e *Engine) cloneOn(ctx context.Context, conn *pgx.Conn, golden, making str
 	if e.home.serverVersion() >= 150000 { // before, there was no other way
 		statement += " STRATEGY FILE_COPY"
 	}
-	return run(ctx, conn, statement, "REVOKE ALL ON DATABASE "+quote(making)+" FROM PUBLIC")
+	if err := run(ctx, conn, statement, "REVOKE ALL ON DATABASE "+quote(making)+" FROM PUBLIC"); err != nil {
+		return err
+	}
+	return e.sameSettings(ctx, conn, golden, making)
 }
 
 // copyStill copies the files of a database of this cluster while nobody may
@@ -278,7 +281,7 @@ func (e *Engine) makeGolden(ctx context.Context, src *Cluster, from bosman.Datab
 	if err := faults.Point("database.golden.made"); err != nil {
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
-	if err := e.fill(ctx, dir, making, taken.Extensions); err != nil {
+	if err := e.fill(ctx, dir, making, taken); err != nil {
 		return database.Golden{}, e.abandon(ctx, making, err)
 	}
 	version, err := spec.Version()

@@ -240,8 +240,14 @@ func (e *Engine) forget(ctx context.Context, making string, plan mask.Plan, ever
 			}
 		}
 		for _, u := range mask.Postgres(plan, "").Updates {
-			if err := run(ctx, conn, "VACUUM (FULL, ANALYZE) "+pgx.Identifier{u.Schema, u.Table}.Sanitize()); err != nil {
+			heirs, err := inheriting(ctx, conn, u.Schema, u.Table)
+			if err != nil {
 				return err
+			}
+			for _, name := range append(heirs, []string{u.Schema, u.Table}) {
+				if err := run(ctx, conn, "VACUUM (FULL, ANALYZE) "+pgx.Identifier(name).Sanitize()); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -251,6 +257,24 @@ func (e *Engine) forget(ctx context.Context, making string, plan mask.Plan, ever
 	}
 	return e.home.with(ctx, making, "clear the statistics of "+making, func(conn *pgx.Conn) error {
 		return run(ctx, conn, "VACUUM FULL pg_catalog.pg_statistic", "VACUUM FULL pg_catalog.pg_statistic_ext_data")
+	})
+}
+
+// inheriting gives the tables that inherit a table's columns, over any number
+// of steps. Partitions are left out: VACUUM of their table reaches them.
+func inheriting(ctx context.Context, conn *pgx.Conn, schema, table string) ([][]string, error) {
+	rows, err := conn.Query(ctx, `WITH RECURSIVE heir AS (
+			SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname = $1 AND c.relname = $2
+			UNION SELECT i.inhrelid FROM pg_inherits i JOIN heir h ON h.inhrelid = i.inhparent)
+		SELECT n.nspname, c.relname FROM heir h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND NOT c.relispartition ORDER BY c.oid`, schema, table)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) ([]string, error) {
+		name := make([]string, 2)
+		return name, row.Scan(&name[0], &name[1])
 	})
 }
 

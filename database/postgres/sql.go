@@ -37,25 +37,41 @@ func dsn(d bosman.Database, withPassword bool) string {
 
 // connect opens a connection; the caller closes it.
 func connect(ctx context.Context, d bosman.Database) (*pgx.Conn, error) {
+	// What an application defines must not be called by a superuser.
+	return connectOn(ctx, d, "pg_catalog")
+}
+
+// connectOn is connect with the search path of a superuser's session.
+func connectOn(ctx context.Context, d bosman.Database, path string) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(dsn(d, true))
 	if err != nil {
 		return nil, err
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if !IsAdopted(d) { // what a database is set to is for the application; poolers may refuse what they do not know
+		cfg.RuntimeParams["statement_timeout"] = "0"
+	}
 	if d.User == superuser { // what we say is done must outlive a killed server, also on scratch
 		cfg.RuntimeParams["synchronous_commit"] = "on"
-		// And what an application defines must not be called by a superuser.
-		cfg.RuntimeParams["search_path"] = "pg_catalog"
+		cfg.RuntimeParams["search_path"] = path
 	}
 	return pgx.ConnectConfig(ctx, cfg)
 }
 
 // with runs fn with a superuser's connection to the database name.
 func (c *Cluster) with(ctx context.Context, name, doing string, fn func(*pgx.Conn) error) error {
+	return c.withPath(ctx, name, doing, "pg_catalog", fn)
+}
+
+// withPath is with for extensions, some of which add themselves to the search
+// path that their maker's session began with (postgis_topology) and need what
+// else is there. While they are made PostgreSQL itself says where names are
+// looked for.
+func (c *Cluster) withPath(ctx context.Context, name, doing, path string, fn func(*pgx.Conn) error) error {
 	if c.secret == "" && c.remote == nil {
 		return bosman.Internal("database cluster %s is used before Ensure", c.Name)
 	}
-	conn, err := connect(ctx, c.admin(name))
+	conn, err := connectOn(ctx, c.admin(name), path)
 	if err != nil {
 		return c.sqlError(doing, err)
 	}

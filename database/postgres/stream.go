@@ -85,6 +85,9 @@ func (c *Cluster) stream(ctx context.Context, tx pgx.Tx, name string, info *data
 		if info.Extensions, err = extensions(ctx, tx); err == nil {
 			info.ExtensionVersions, err = extensionVersions(ctx, tx)
 		}
+		if err == nil {
+			err = c.apart(ctx, tx, info)
+		}
 	}
 	if err != nil {
 		cancel(err)

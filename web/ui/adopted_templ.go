@@ -140,6 +140,8 @@ func Can(ctx context.Context, ability string) string {
 		return texts.T(ctx, "Make and drop it:")
 	case bosman.CanExtend:
 		return texts.T(ctx, "Add extensions that only a superuser may:")
+	case bosman.CanWhole:
+		return texts.T(ctx, "Take all of it into copies and restores:")
 	case bosman.CanCheck:
 		return texts.T(ctx, "Look through it for damage:")
 	}
