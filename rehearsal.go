@@ -51,6 +51,7 @@ type SchemaStep struct {
 	Missing    []string   `json:"missing,omitempty"`    // those that From has and To has not: To is older, or lost them
 	Dangers    []Danger   `json:"dangers,omitempty"`
 	Rehearsal  *Rehearsal `json:"rehearsal,omitempty"` // of To, on data of From or newer; nil without one
+	Known      bool       `json:"known"`               // the releases have migrations that can be read
 }
 
 // Empty says that both releases have the same migrations.
@@ -63,6 +64,13 @@ func (s SchemaStep) Against() string {
 	rehearsed := s.Rehearsal != nil && s.Rehearsal.State == RehearsalPassed
 	if rehearsed && s.Rehearsal.Destructive {
 		return "rehearsed on a copy of " + s.Rehearsal.Copy.From + ": " + s.Rehearsal.Schema
+	}
+	if rehearsed {
+		for _, d := range s.Rehearsal.Dangers { // of the SQL that really ran
+			if d.Kind.ForbidsCodeRevert() && d.Kind != Unknown {
+				return "rehearsed on a copy of " + s.Rehearsal.Copy.From + ": " + d.String()
+			}
+		}
 	}
 	for _, d := range s.Dangers {
 		if d.Kind.ForbidsCodeRevert() && (d.Kind != Unknown || !rehearsed) {

@@ -68,10 +68,14 @@ type Written struct {
 	Known   bool        `json:"known"`   // somebody counted, in this very database
 	Certain bool        `json:"certain"` // nothing can have been written that was not counted
 	Tables  []TableRows `json:"tables,omitempty"`
+	Other   []string    `json:"other,omitempty"` // what no count of rows shows, a clause each: "public.note was emptied or written anew"
 }
 
+// Nothing says that nothing is known to have been written.
+func (w Written) Nothing() bool { return w.Known && len(w.Tables)+len(w.Other) == 0 }
+
 // None says that nothing was written, for certain.
-func (w Written) None() bool { return w.Known && w.Certain && len(w.Tables) == 0 }
+func (w Written) None() bool { return w.Nothing() && w.Certain }
 
 // Total is the number of rows written.
 func (w Written) Total() (rows int64) {
@@ -87,8 +91,10 @@ func (w Written) String() string {
 	switch {
 	case !w.Known:
 		return "how much was written since the backup is not known"
-	case len(w.Tables) == 0 && w.Certain:
+	case w.None():
 		return "nothing was written since the backup"
+	case len(w.Tables) == 0 && len(w.Other) > 0:
+		return "since the backup " + strings.Join(w.Other, ", ")
 	case len(w.Tables) == 0:
 		return "nothing is known to have been written since the backup"
 	}
@@ -107,7 +113,11 @@ func (w Written) String() string {
 			what = fmt.Sprintf("%d rows in 1 table were", w.Total())
 		}
 	}
-	return what + " written since the backup: " + strings.Join(list, ", ")
+	what += " written since the backup: " + strings.Join(list, ", ")
+	if len(w.Other) > 0 {
+		what += "; besides, " + strings.Join(w.Other, ", ")
+	}
+	return what
 }
 
 // Unconfirmed is the answer to who would restore over what was written since

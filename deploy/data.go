@@ -141,6 +141,9 @@ func (j *job) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if change, err = j.judged(ctx, change); err != nil {
+			return err
+		}
 		if err := j.changed(ctx, change); err != nil {
 			return err
 		}
@@ -148,7 +151,7 @@ func (j *job) migrate(ctx context.Context) error {
 		if change.Destructive {
 			note += "; a revert of the code alone may not work on it"
 		}
-		if change.Text != "" { // kept for the failure screen, should a later step fail
+		if change.Text+change.Harm != "" { // kept for the failure screen, should a later step fail
 			if err := j.run.Set(ctx, keyHolds, said(change)); err != nil {
 				return err
 			}
@@ -192,6 +195,9 @@ func (j *job) command(ctx context.Context, l Launch, c Command, before string) (
 	if err != nil {
 		f.Schema = "what the schema now holds is not known: " + bosman.AsError(err).Message
 	} else {
+		if change, err = j.judged(ctx, change); err != nil {
+			return ran, err
+		}
 		f.Schema = said(change)
 		if err := j.changed(ctx, change); err != nil {
 			return ran, err
@@ -207,10 +213,11 @@ func (j *job) command(ctx context.Context, l Launch, c Command, before string) (
 }
 
 func said(c SchemaChange) string {
-	if c.Text == "" {
-		return "the schema is as it was"
+	text := "the schema is as it was"
+	if c.Text != "" {
+		text = "the schema changed: " + c.Text
 	}
-	return "the schema changed: " + c.Text
+	return join(text, c.Harm)
 }
 
 // ensure makes the database of an instance that has none.

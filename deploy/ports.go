@@ -94,6 +94,16 @@ type Gate interface {
 	MergeResult(ctx context.Context, op bosman.Operation, asked int) (MergeResult, error)
 	// Forecast says what is known beforehand of a deployment's migrations.
 	Forecast(ctx context.Context, op bosman.Operation) (Forecast, error)
+	// Against says what speaks against going back by the code alone from one
+	// release to another, as far as the texts of the migrations between them
+	// and the SQL of a rehearsal tell.
+	Against(ctx context.Context, app string, from, to int) (Against, error)
+}
+
+// Against is what speaks against a revert of the code alone.
+type Against struct {
+	Why   string // the first reason; "" for nothing
+	Known bool   // the migrations can be read
 }
 
 // Forecast is what staging learned of the migrations that a deployment brings.
@@ -192,6 +202,7 @@ type Routes interface {
 type SchemaChange struct {
 	Text        string // "column public.x.y dropped"; "" for nothing
 	Destructive bool   // the release before may not be able to work on it
+	Harm        string // what else speaks against the release before, also when the schema is the same; "" for nothing
 }
 
 // Prepared is a database with files that was built beside an instance's own.
@@ -235,6 +246,14 @@ type Databases interface {
 	// Mark remembers how much was written to each table of i until now, for
 	// Written. The first mark of a moment counts, of MomentMigrated the last.
 	Mark(ctx context.Context, i bosman.Instance, operation int, m Moment) error
+	// Removed says in a clause from which tables rows went away between
+	// MomentMigrate and MomentMigrated of an operation; "" for none, or when
+	// nobody counts. It may have been others, unless MomentHeld was marked.
+	Removed(ctx context.Context, i bosman.Instance, operation int) (string, error)
+	// Settled waits, bounded, until no process of i is left that is connected
+	// to its database, and says whether it is so; those connected before since
+	// do not matter. Only then is everything counted.
+	Settled(ctx context.Context, i bosman.Instance, since time.Time) (bool, error)
 	// Written tells what was written since MomentBackup of an operation, apart
 	// from what came between MomentMigrate and MomentMigrated.
 	Written(ctx context.Context, i bosman.Instance, operation int) (bosman.Written, error)

@@ -87,10 +87,35 @@ func (j *job) unkeep(ctx context.Context) error {
 
 // changed keeps what the release command did to the schema.
 func (j *job) changed(ctx context.Context, c SchemaChange) error {
-	if j.op.Plan != bosman.PlanDeploy || c.Text == "" {
+	if j.op.Plan != bosman.PlanDeploy || c.Text == "" && c.Harm == "" {
 		return nil
 	}
-	return j.way(ctx, func(w *bosman.WayBack) { w.Schema, w.Destructive = c.Text, c.Destructive })
+	return j.way(ctx, func(w *bosman.WayBack) {
+		w.Schema, w.Destructive = join(c.Text, c.Harm), c.Destructive
+	})
+}
+
+// judged adds to what became of the schema what else speaks against the code
+// that serves now: the migrations' texts, the SQL of a rehearsal, and rows that
+// went away while the release command ran. Of rows it is asked where the texts
+// cannot be read, or nobody else can have deleted them.
+func (j *job) judged(ctx context.Context, c SchemaChange) (SchemaChange, error) {
+	if j.op.Plan != bosman.PlanDeploy || j.i.Release == 0 || j.i.Release == j.op.Release {
+		return c, nil
+	}
+	a, err := j.Gate.Against(ctx, j.op.App, j.i.Release, j.op.Release)
+	if err != nil {
+		return c, err
+	}
+	if a.Why == "" && (!a.Known || j.op.WayBack != nil && j.op.WayBack.Held) {
+		if a.Why, err = j.Databases.Removed(ctx, j.i, j.op.Number); err != nil {
+			return c, err
+		}
+	}
+	if a.Why != "" {
+		c.Harm, c.Destructive = a.Why, true
+	}
+	return c, nil
 }
 
 // prove starts the release before anew on the schema as it is now, asks it for
@@ -186,7 +211,7 @@ func (j *job) quiet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.Quiet = w.Known && len(w.Tables) == 0
+	h.Quiet = w.Nothing()
 	return j.run.Set(ctx, keyHolding, h)
 }
 
@@ -246,7 +271,11 @@ func (j *job) putBack(ctx context.Context) error {
 			return err
 		}
 		// Counted once more: the end of its connections brings what was late.
-		if restore, err = j.certain(ctx); err != nil {
+		var ended bool
+		if ended, err = j.Databases.Settled(ctx, j.i, time.Time{}); err != nil {
+			return err
+		}
+		if restore, err = j.certain(ctx, ended); err != nil {
 			return err
 		}
 		if restore {
@@ -274,13 +303,14 @@ func (j *job) putBack(ctx context.Context) error {
 }
 
 // certain says that nothing was written; once it was decided so it stays.
-func (j *job) certain(ctx context.Context) (bool, error) {
+// Sessions that have not ended may be about to write.
+func (j *job) certain(ctx context.Context, ended bool) (bool, error) {
 	var decided bool
 	if _, err := j.run.Get(ctx, keyPutBack, &decided); err != nil || decided {
 		return decided, err
 	}
 	w, err := j.Databases.Written(ctx, j.i, j.op.Number)
-	return w.None(), err
+	return ended && w.None(), err
 }
 
 // mayPutBack says whether nobody can have written anything since the backup,
@@ -310,7 +340,7 @@ func (j *job) mayPutBack(ctx context.Context, h holding) (bool, error) {
 	if !j.Now().Before(h.Until) { // it may have lapsed before it was prolonged
 		return false, nil
 	}
-	return j.certain(ctx)
+	return j.certain(ctx, true)
 }
 
 // swapKept puts the kept copy of this very deployment in the place of the data.
@@ -373,10 +403,15 @@ func (j *job) hold(ctx context.Context) error {
 	if known, err := j.run.Get(ctx, keyBare, &swapped); err != nil || known {
 		return err
 	}
+	ended, err := j.Databases.Settled(ctx, j.i, time.Time{})
+	if err != nil {
+		return err
+	}
 	w, err := j.Databases.Written(ctx, j.i, j.op.Reverts)
 	if err != nil {
 		return err
 	}
+	w.Certain = w.Certain && ended
 	if err := j.way(ctx, func(b *bosman.WayBack) { b.Lost = w.Tables }); err != nil {
 		return err
 	}

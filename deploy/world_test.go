@@ -28,6 +28,8 @@ type world struct {
 	drops    bool // the release command drops a column
 	full     bool // there is no room for a kept copy
 	forecast Forecast
+	against  Against
+	removed  string // tables that lose rows in a release command
 	watchFor time.Duration // 0: 400 ms
 }
 
@@ -352,6 +354,13 @@ func (w *world) MergeResult(ctx context.Context, op bosman.Operation, asked int)
 		return nil
 	})
 	return m, err
+}
+
+// Against says what the test set.
+func (w *world) Against(context.Context, string, int, int) (Against, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.against, nil
 }
 
 func (w *world) Forecast(context.Context, bosman.Operation) (Forecast, error) {

@@ -140,6 +140,16 @@ func (w *world) Mark(ctx context.Context, i bosman.Instance, op int, m Moment) e
 	})
 }
 
+// Removed says what the test set.
+func (w *world) Removed(context.Context, bosman.Instance, int) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.removed, nil
+}
+
+// Settled says that nobody is connected.
+func (w *world) Settled(context.Context, bosman.Instance, time.Time) (bool, error) { return true, nil }
+
 func (w *world) Written(_ context.Context, i bosman.Instance, op int) (bosman.Written, error) {
 	s := w.see()
 	m := s.Marks[op]

@@ -318,10 +318,11 @@ func (h *Helm) Forecast(ctx context.Context, op bosman.Operation) (Forecast, err
 			proven = o.Number
 		}
 	}
-	if !ran { // an administrator passes staging by: the texts are all there is
-		if step, err := h.SchemaStep(ctx, op.App, i.Release, op.Release); err == nil && step.Against() != "" {
+	if step, err := h.SchemaStep(ctx, op.App, i.Release, op.Release); err == nil && step.Against() != "" {
+		if !ran { // an administrator passes staging by: the texts are all there is
 			return Forecast{true, "it never ran on staging, and may not be additive: " + step.Against()}, nil
 		}
+		return Forecast{true, "not additive: " + step.Against()}, nil
 	}
 	if proven != 0 {
 		return Forecast{Text: fmt.Sprintf("its migrations only add; proven on staging by %s", opRef(proven))}, nil

@@ -139,6 +139,7 @@ func (m *migrations) Between(ctx context.Context, app string, from, to int) (bos
 	if err != nil {
 		return step, err
 	}
+	step.Known = len(before)+len(after) > 0
 	added := migration.Added(before, after)
 	for _, n := range added {
 		step.Migrations = append(step.Migrations, n.String())

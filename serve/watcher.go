@@ -23,6 +23,18 @@ func (g gate) Judge(ctx context.Context, op bosman.Operation) (deploy.Wait, erro
 	return deploy.Wait{For: w.For, Until: w.Until}, err
 }
 
+// Against says why from must not run on the schema and data of to.
+func (g gate) Against(ctx context.Context, app string, from, to int) (deploy.Against, error) {
+	step, err := g.Helm.SchemaStep(ctx, app, from, to)
+	switch kind := bosman.KindOf(err); {
+	case kind == bosman.KindUnavailable || kind == bosman.KindNotFound || kind == bosman.KindInvalid: // nobody can tell
+		return deploy.Against{}, nil
+	case err != nil:
+		return deploy.Against{}, err
+	}
+	return deploy.Against{Why: step.Against(), Known: step.Known}, nil
+}
+
 // MergeResult gives a change merged with main as it is now.
 func (g gate) MergeResult(ctx context.Context, op bosman.Operation, asked int) (deploy.MergeResult, error) {
 	m, err := g.Helm.MergeResult(ctx, op, asked)

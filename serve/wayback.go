@@ -114,6 +114,8 @@ type marks struct {
 	Database string                             `json:"database"` // its name and server
 	At       map[deploy.Moment]time.Time        `json:"at"`
 	Counts   map[deploy.Moment]map[string]int64 `json:"counts"`
+	Deleted  map[deploy.Moment]map[string]int64 `json:"deleted,omitempty"`
+	Traces   map[deploy.Moment]traces           `json:"traces,omitempty"` // none in marks of a Bosman that did not know them
 }
 
 func (d *databases) markPath(i bosman.Instance, operation string) string {
@@ -143,9 +145,23 @@ func (d *databases) Mark(ctx context.Context, i bosman.Instance, operation int, 
 	if _, known := m.At[moment]; known && moment != deploy.MomentMigrated {
 		return nil
 	}
+	if moment == deploy.MomentMigrated { // its sessions report what they wrote when they end
+		if _, err := d.Settled(ctx, i, m.At[deploy.MomentMigrate]); err != nil {
+			return err
+		}
+	}
 	if moment != deploy.MomentHeld {
 		counts, _, err := d.counts(ctx, i)
 		if err != nil {
+			return err
+		}
+		if m.Traces == nil {
+			m.Traces = map[deploy.Moment]traces{}
+		}
+		if err := d.markDeleted(ctx, i, &m, moment); err != nil {
+			return err
+		}
+		if m.Traces[moment], err = d.traces(ctx, i); err != nil {
 			return err
 		}
 		m.Counts[moment] = counts
@@ -189,7 +205,11 @@ func (d *databases) Written(ctx context.Context, i bosman.Instance, operation in
 	if err != nil {
 		return bosman.Written{}, err
 	}
-	return m.since(now, all), nil
+	left, err := d.traces(ctx, i)
+	if err != nil {
+		return bosman.Written{}, err
+	}
+	return m.traced(m.since(now, all), left), nil
 }
 
 // since compares the marks with the counters of now.
