@@ -166,7 +166,7 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 	}
 	c.TakenAt, c.Objects = m.CreatedAt, len(m.Contents)+1
 	if d := m.Database; d != nil {
-		c.Engine, c.Version, c.TakenAt = d.Engine, d.Version, d.TakenAt
+		c.Engine, c.Version, c.TakenAt, c.Lacks = d.Engine, d.Version, d.TakenAt, d.Lacks
 		for t, n := range d.Rows {
 			c.Rows[t] = n
 		}
