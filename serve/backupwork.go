@@ -181,6 +181,19 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 	return c, nil
 }
 
+// Fetch implements helm.Fetcher.
+func (w *backupWork) Fetch(ctx context.Context, b bosman.Backup) (string, func() error, error) {
+	at, err := w.vaults.place(ctx, b)
+	if err != nil {
+		return "", nil, err
+	}
+	k, err := w.databases.keeperOf(ctx, b, at)
+	if err != nil {
+		return "", nil, err
+	}
+	return k.Fetch(ctx, at)
+}
+
 // Found lists the backups of an app in a target.
 func (w *backupWork) Found(ctx context.Context, app, target string) ([]bosman.Backup, error) {
 	if target == "" {
