@@ -61,7 +61,7 @@ func (d Database) Adopted() bool { return strings.HasPrefix(d.Cluster, AdoptedPr
 func NotOurs(instance, byHand string) error {
 	e := Invalid("%s is not Bosman's own database: Bosman puts no backup in its place", instance).WithKept("nothing was changed")
 	if byHand == "" {
-		byHand = "restore by hand: get the backup's files with bosman backup, and let whoever runs the server put them in its place"
+		byHand = "restore by hand: get the backup's files with bosman backup fetch k12 --to DIR, and let whoever runs the server put them in its place"
 	}
 	return e.WithNext(byHand)
 }

@@ -36,8 +36,9 @@ type BackupContents struct {
 	Apart      []string          `json:"apart,omitempty"`    // what a restore does not bring back: "publication debezium"
 	Files      int               `json:"files"`
 	FileBytes  int64             `json:"file_bytes"`
-	NewBytes   int64             `json:"new_bytes"` // of files that no earlier backup held
-	Objects    int               `json:"objects"`   // in the target, shared ones included
+	NewBytes   int64             `json:"new_bytes"`       // of files that no earlier backup held
+	Objects    int               `json:"objects"`         // in the target, shared ones included
+	Lacks      string            `json:"lacks,omitempty"` // what of the database it does not hold, and why; "" if nothing
 }
 
 // BackupHealth says whether an instance's backups can be relied on.

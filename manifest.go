@@ -37,8 +37,24 @@ type SourceRef struct{ Line, Column int }
 
 // MigrationConfig says how the app's migrations are found.
 type MigrationConfig struct {
-	Tool    string `yaml:"tool"`    // one of migration.Tools, or none; "": all, each by its files
-	Network bool   `yaml:"network"` // a rehearsal of the release command may use the host's network
+	Tool    string        `yaml:"tool"`    // one of migration.Tools, or none; "": all, each by its files
+	Network bool          `yaml:"network"` // a rehearsal of the release command may use the host's network
+	Time    time.Duration `yaml:"time"`    // one rehearsal takes at most; RehearsalTime when silent
+}
+
+// How long one rehearsal takes at most: where bosman.yaml says nothing, and
+// what it may say. Rehearsals wait for each other.
+const (
+	RehearsalTime    = 10 * time.Minute
+	RehearsalTimeMax = 12 * time.Hour
+)
+
+// Limit is how long one rehearsal takes at most.
+func (m MigrationConfig) Limit() time.Duration {
+	if m.Time == 0 {
+		return RehearsalTime
+	}
+	return m.Time
 }
 
 // Step is one command of build: or test:.

@@ -90,6 +90,7 @@ func (s *server) streams() {
 	s.events()
 	s.logs()
 	s.runs()
+	s.fetches()
 }
 
 // events is the stream of all that happens, as server-sent events.

@@ -12,6 +12,7 @@ type backupCmd struct {
 	Show    backupShowCmd    `cmd:"" help:"Show what a backup holds: tables, rows, files, roles."`
 	Verify  backupVerifyCmd  `cmd:"" help:"Prove a backup by a restore."`
 	Restore backupRestoreCmd `cmd:"" help:"Put a backup in place of an instance's database and files."`
+	Fetch   backupFetchCmd   `cmd:"" help:"Take the files of a backup out, to restore by hand."`
 	Remove  backupRemoveCmd  `cmd:"" help:"Remove a backup that nothing needs."`
 	Import  backupImportCmd  `cmd:"" help:"Take up backups that lie in a target and are not known."`
 	Health  backupHealthCmd  `cmd:"" help:"Say whether the backups can be relied on."`

@@ -71,6 +71,9 @@ func (e *env) contents(v bosman.BackupContents) error {
 	if v.Engine != "" {
 		lines = append(lines, [2]string{"Database", v.Engine + " " + v.Version})
 	}
+	if v.Lacks != "" {
+		lines = append(lines, [2]string{"Lacks", v.Lacks})
+	}
 	for _, x := range slices.Sorted(maps.Keys(v.Extensions)) {
 		lines = append(lines, [2]string{"Extension", x + " " + v.Extensions[x]})
 	}

@@ -126,6 +126,7 @@ type BackupInfo struct {
 	Schema     Schema            `json:"schema"`
 	Extensions map[string]string `json:"extensions,omitempty"` // name → schema
 	Bytes      int64             `json:"bytes"`
+	Lacks      string            `json:"lacks,omitempty"` // what of the database it does not hold, and why; "" if nothing
 
 	// How far the writing to each database had come before it was read, in the
 	// engine's own words; the main one's under "". For Promoter.

@@ -47,6 +47,12 @@ type Streamer interface {
 	BackupTo(ctx context.Context, d bosman.Database, put func(name string, write func(io.Writer) error) error) (BackupInfo, error)
 }
 
+// Lacking is an engine whose backups may lack something of a database.
+type Lacking interface {
+	// Lacks says what a backup made now would not hold, and why; "" if nothing.
+	Lacks(ctx context.Context, d bosman.Database) (string, error)
+}
+
 // Versioned is an engine that knows which backups its server cannot read.
 type Versioned interface {
 	// Accepts fails with KindInvalid for a backup of a server too new.

@@ -223,6 +223,8 @@ func verdict(c bosman.Change, r *bosman.Rehearsal) (forge.State, string) {
 		return forge.Success, "migration fails on a copy of staging's data; let pass by " + r.Accepted
 	case len(c.Collisions) > 0:
 		return forge.Success, c.Collisions[0].Text
+	case r != nil && r.State == bosman.RehearsalSkipped:
+		return forge.Success, "no collision; not rehearsed on a copy of staging's data: " + r.Reason
 	case r != nil && r.State == bosman.RehearsalPassed:
 		return forge.Success, fmt.Sprintf("no collision; rehearsed on a copy of staging's data in %s", took(r.Took))
 	case len(c.Migrations) == 1:
@@ -432,6 +434,8 @@ func rehearsed(r *bosman.Rehearsal) []string {
 		return nil
 	case r.State == bosman.RehearsalFailed:
 		return []string{"migration fails on a copy of staging's data: " + r.Reason}
+	case r.State == bosman.RehearsalSkipped:
+		return []string{"not rehearsed on a copy of staging's data: " + r.Reason}
 	}
 	var out []string
 	if strayed := r.Strayed(); strayed != "" {

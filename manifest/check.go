@@ -86,6 +86,9 @@ func (d *decoder) check(m *bosman.Manifest) {
 	}
 	d.checkDatabases(m)
 	d.oneOf("migrations.tool", m.Migration.Tool, migrationTools...)
+	if t := m.Migration.Time; t != 0 && (t < time.Second || t > bosman.RehearsalTimeMax) {
+		d.key("migrations.time", "expected between 1s and %s, found %s", span(bosman.RehearsalTimeMax), span(t))
+	}
 	for i, a := range m.After {
 		d.oneOf(fmt.Sprintf("after[%d].when", i), a.When, "success", "failure", "always")
 	}

@@ -188,7 +188,7 @@ func (d *decoder) after(to *[]bosman.After) func(ast.Node, string) {
 
 func (d *decoder) migrations(to *bosman.MigrationConfig) func(ast.Node, string) {
 	return func(n ast.Node, path string) {
-		d.object(n, path, "a mapping with tool and network", fields{"tool": d.text(&to.Tool), "network": d.flag(&to.Network)})
+		d.object(n, path, "a mapping with tool, network and time", fields{"tool": d.text(&to.Tool), "network": d.flag(&to.Network), "time": d.duration(&to.Time)})
 	}
 }
 

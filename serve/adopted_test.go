@@ -191,6 +191,7 @@ k = psycopg2.connect(os.environ["DATABASE_URL"]).cursor(); k.execute("SELECT wor
 	if err != nil || !p.Adopted || p.Policy != bosman.RevertAsk || p.Refused == "" || len(p.Lost) != 2 || !strings.Contains(p.ByHand, "pg_restore -h 127.0.0.1") || !strings.Contains(p.Why, "by hand") {
 		t.Errorf("%+v, %v", p, err)
 	}
+	w.fetched(b)
 	_, err = w.s.helm.RestoreBackup(ctx, admin, "tiny", b.Number, "")
 	refused := []error{err}
 	_, err = w.s.helm.Revert(ctx, admin, helm.RevertRequest{App: "tiny", Instance: "live", Restore: true, ConfirmLoss: true})

@@ -185,7 +185,7 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 	}
 	c.TakenAt, c.Objects = m.CreatedAt, len(m.Contents)+1
 	if d := m.Database; d != nil {
-		c.Engine, c.Version, c.TakenAt = d.Engine, d.Version, d.TakenAt
+		c.Engine, c.Version, c.TakenAt, c.Lacks = d.Engine, d.Version, d.TakenAt, d.Lacks
 		for t, n := range d.Rows {
 			c.Rows[t] = n
 		}
@@ -199,6 +199,19 @@ func (w *backupWork) Contents(ctx context.Context, b bosman.Backup) (bosman.Back
 		c.Files, c.FileBytes, c.NewBytes, c.Objects = f.Files, f.Bytes, f.NewBytes, c.Objects+len(f.Packs)
 	}
 	return c, nil
+}
+
+// Fetch implements helm.Fetcher.
+func (w *backupWork) Fetch(ctx context.Context, b bosman.Backup) (string, func() error, error) {
+	at, err := w.vaults.place(ctx, b)
+	if err != nil {
+		return "", nil, err
+	}
+	k, err := w.databases.keeperOf(ctx, b, at)
+	if err != nil {
+		return "", nil, err
+	}
+	return k.Fetch(ctx, at)
 }
 
 // Found lists the backups of an app in a target.

@@ -52,14 +52,27 @@ func (d *databases) Foresee(ctx context.Context, i bosman.Instance, verify bool)
 	if err := database.Room(d.data, here); err != nil {
 		return "", bosman.AsError(err).WithKept("nothing was written; " + i.Name + " was left as it is")
 	}
+	lacks := ""
+	if l, ok := k.Engine.(database.Lacking); ok && i.Database.Name != "" {
+		if lacks, err = l.Lacks(ctx, i.Database); err != nil {
+			return "", err
+		}
+	}
+	if lacks != "" {
+		lacks = "the backup will not hold " + lacks
+	}
 	if !known {
-		return "", nil
+		return lacks, nil
 	}
 	text := fmt.Sprintf("about %s in %s", size(adds), short(last.Took))
 	if verify && last.VerifyTook > 0 {
 		text += fmt.Sprintf(" and %s to restore and compare", short(last.VerifyTook))
 	}
-	return text + ", as " + bosman.Ref(bosman.LetterBackup, last.Number), nil
+	text += ", as " + bosman.Ref(bosman.LetterBackup, last.Number)
+	if lacks != "" {
+		text += "; " + lacks
+	}
+	return text, nil
 }
 
 // packed is how much smaller a dump is than its database, roughly, until one

@@ -31,9 +31,6 @@ import (
 //
 // A rehearsal that fails is said on the change; it is never an error of ours.
 
-// rehearsalTime bounds one rehearsal.
-const rehearsalTime = 10 * time.Minute
-
 // rehearsalName is the instance that a rehearsal pretends to be. No person can
 // make one of this name.
 const rehearsalName = database.TagRehearsal
@@ -163,7 +160,11 @@ func (s *server) staging(ctx context.Context, app string) (bosman.Instance, erro
 func (s *server) rehearseOne(ctx context.Context, r bosman.Rehearsal) error {
 	accepted := r.Accepted
 	r = bosman.Rehearsal{App: r.App, Release: r.Release, Change: r.Change, State: r.State, Accepted: accepted, StartedAt: time.Now().UTC()}
-	bounded, cancel := context.WithTimeout(ctx, rehearsalTime)
+	limit := bosman.RehearsalTime
+	if m, err := s.records.Manifest(ctx, r.App, r.Release); err == nil { // else perform says why not
+		limit = m.Migration.Limit()
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := s.perform(bounded, &r)
 	if ctx.Err() != nil {
@@ -171,13 +172,26 @@ func (s *server) rehearseOne(ctx context.Context, r bosman.Rehearsal) error {
 	}
 	switch {
 	case bounded.Err() != nil:
-		r.State, r.Reason = bosman.RehearsalFailed, fmt.Sprintf("it took longer than %s", rehearsalTime)
+		// A slow migration is not a wrong one.
+		r.State, r.Reason = bosman.RehearsalSkipped, fmt.Sprintf("not known: it took longer than %s (migrations: {time: …} in bosman.yaml gives it more)", limitText(limit))
 	case err != nil:
 		r.State, r.Reason = bosman.RehearsalSkipped, bosman.AsError(err).Message
 		s.log.Warn("a release could not be rehearsed", "app", r.App, "release", r.Release, "err", err)
 	}
 	r.EndedAt = time.Now().UTC()
 	return s.keepRehearsal(ctx, r)
+}
+
+// limitText is 45m rather than 45m0s.
+func limitText(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // perform rehearses; an error means that it could not be rehearsed.

@@ -196,6 +196,18 @@ func TestRehearsals(t *testing.T) {
 		t.Errorf("live with what came to its database: %v", err)
 	}
 
+	// What takes longer than bosman.yaml gives it is not known to fail, and
+	// does not stand in the way of the merge.
+	w.git(w.work, "checkout", "-q", "-b", "slow", "main")
+	w.write("bosman.yaml", strings.NewReplacer("DATABASE", "postgres", `"echo migrated"`, "sh migrate.sh").Replace(tinyManifest)+"migrations: {time: 3s}\n")
+	w.write("db/migrations/00009_slow.sql", gooseFile("SELECT pg_sleep(600);"))
+	w.commit("slow")
+	w.push("piotr", "slow")
+	if r = w.rehearsed("slow"); r.State != bosman.RehearsalSkipped || !strings.Contains(r.Reason, "not known: it took longer than 3s") || r.Stops() != "" {
+		t.Errorf("slow: %+v", r)
+	}
+	w.git(w.work, "checkout", "-q", "main")
+
 	// An administrator may merge what fails: built with main as it is, and
 	// rehearsed again, it merges by itself.
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}

@@ -160,6 +160,11 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *d
 		if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&info.Version); err != nil {
 			return err
 		}
+		h, err := c.history(ctx, conn, name)
+		if err != nil {
+			return err
+		}
+		info.Lacks = h.lacks()
 		return c.with(ctx, name, doing, func(counting *sql.Conn) error {
 			ended, err := c.beginTogether(ctx, conn, counting, name, info, func() error {
 				return sink(func(w io.Writer) error { return c.dumpTo(dumping, name, dir, w) })
@@ -169,7 +174,7 @@ func (c *Cluster) dump(ctx context.Context, e *Engine, name, dir string, info *d
 			}
 			var in database.Inspection
 			if err == nil {
-				in, err = inspect(ctx, counting, name, true)
+				in, err = c.inspect(ctx, counting, name, true)
 				info.Rows, info.Schema = in.Rows, in.Schema
 			}
 			if err == nil {
@@ -271,6 +276,13 @@ func (c *Cluster) dumpArgs(ctx context.Context, name string) ([]string, error) {
 		views, err := column(ctx, conn, "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ?", name)
 		for _, v := range views {
 			args = append(args, "--ignore-table="+name+"."+v)
+		}
+		if err != nil {
+			return err
+		}
+		h, err := c.history(ctx, conn, name)
+		if h.dumped {
+			args = append(args, "--dump-history")
 		}
 		return err
 	})

@@ -59,7 +59,7 @@ func (e *Engine) look(ctx context.Context, d bosman.Database, count bool) (in da
 		if err := run(ctx, conn, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"); err != nil {
 			return err
 		}
-		in, err = inspect(ctx, conn, d.Name, count)
+		in, err = c.inspect(ctx, conn, d.Name, count)
 		for _, o := range l.Parked {
 			in.Schema.Objects = append(in.Schema.Objects, o.described())
 		}
@@ -80,7 +80,7 @@ func (o object) described() database.Object {
 // inspect reads schema and row counts of the database name in the
 // transaction of conn. The server's catalogue knows no transactions: a schema
 // that is changed meanwhile may be seen half changed.
-func inspect(ctx context.Context, conn *sql.Conn, name string, count bool) (database.Inspection, error) {
+func (c *Cluster) inspect(ctx context.Context, conn *sql.Conn, name string, count bool) (database.Inspection, error) {
 	in := database.Inspection{Rows: map[string]int64{}}
 	s := &in.Schema
 	if err := run(ctx, conn, "SET SESSION group_concat_max_len = 1048576"); err != nil {
@@ -99,9 +99,9 @@ func inspect(ctx context.Context, conn *sql.Conn, name string, count bool) (data
 	if err != nil {
 		return in, err
 	}
-	for _, c := range columns {
-		if i, ok := at[c[0]]; ok {
-			s.Tables[i].Columns = append(s.Tables[i].Columns, database.Column{Name: c[1], Type: c[2], NotNull: c[3] == "NO", Default: c[4]})
+	for _, r := range columns {
+		if i, ok := at[r[0]]; ok {
+			s.Tables[i].Columns = append(s.Tables[i].Columns, database.Column{Name: r[1], Type: r[2], NotNull: r[3] == "NO", Default: r[4]})
 		}
 	}
 	for _, q := range []string{indexesQuery, foreignQuery, checksQuery, "SELECT 'sequence', TABLE_NAME, '' FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE = 'SEQUENCE'"} {
@@ -124,10 +124,14 @@ func inspect(ctx context.Context, conn *sql.Conn, name string, count bool) (data
 	if !count {
 		return in, nil
 	}
+	h, err := c.history(ctx, conn, name)
+	if err != nil {
+		return in, err
+	}
 	for some := range slices.Chunk(all, tablesAtOnce) {
 		var counts []string
 		for i, t := range some {
-			counts = append(counts, "SELECT "+strconv.Itoa(i)+", COUNT(*) FROM "+quote(name)+"."+quote(t))
+			counts = append(counts, "SELECT "+strconv.Itoa(i)+", COUNT(*) FROM "+h.rows(name, t))
 		}
 		rows, err := table(ctx, conn, strings.Join(counts, " UNION ALL "))
 		if err != nil {

@@ -79,6 +79,9 @@ func (e *Engine) mask(ctx context.Context, worker bosman.Database, s mask.Spec, 
 	if err := plan.Refuse(); err != nil {
 		return err
 	}
+	if err := e.asMasker(ctx, worker, func(conn *sql.Conn) error { return dropHistory(ctx, conn, worker.Name) }); err != nil {
+		return err
+	}
 	if err := e.maskColumns(ctx, worker, plan, s.Salt); err != nil {
 		return err
 	}
@@ -283,26 +286,24 @@ func withoutValues(message string) string {
 }
 
 // anew writes tables anew, so that no page of their files has held the old
-// values: those that were masked, or all of them. History that tables keep of
-// their rows goes.
+// values: those that were masked or had a history, or all of them. History
+// that tables keep of their rows goes.
 func (e *Engine) anew(ctx context.Context, worker bosman.Database, plan mask.Plan, all bool) error {
 	masked := map[string]bool{}
 	for _, m := range plan.Masked {
 		masked[m.Column.Table] = true
 	}
 	return e.asMasker(ctx, worker, func(conn *sql.Conn) error {
+		if err := dropHistory(ctx, conn, worker.Name); err != nil {
+			return err
+		}
 		tables, err := table(ctx, conn, "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')", worker.Name)
 		if err != nil {
 			return err
 		}
 		for _, t := range tables {
-			if !all && !masked[t[0]] {
+			if !all && !masked[t[0]] && t[1] != "SYSTEM VERSIONED" {
 				continue
-			}
-			if t[1] == "SYSTEM VERSIONED" {
-				if err := run(ctx, conn, "DELETE HISTORY FROM "+quote(t[0])); err != nil {
-					return err
-				}
 			}
 			if err := run(ctx, conn, "ALTER TABLE "+quote(t[0])+" FORCE"); err != nil {
 				return fmt.Errorf("write %s anew: %w", t[0], err)

@@ -171,9 +171,10 @@ func (a *Adopted) Restore(_ context.Context, _, _ string) (bosman.Database, erro
 func (a *Adopted) ByHand() string {
 	d := a.cluster.remote.db
 	return strings.Join([]string{
-		"restore by hand: get the backup's files, stop the instance, then",
+		"restore by hand: stop the instance, then, on Bosman's machine and with the number of the backup",
+		"    bosman backup fetch k12 --to ./k12",
 		"    createdb " + a.target() + " " + shellWord(d.Name+"_restored"),
-		"    pg_restore " + a.target() + " --no-owner --no-acl --exit-on-error -d " + shellWord(d.Name+"_restored") + " database.dump",
+		"    pg_restore " + a.target() + " --no-owner --no-acl --exit-on-error -d " + shellWord(d.Name+"_restored") + " k12/database.dump",
 		"set the secret to the new database's URL and start the instance",
 	}, "\n")
 }

@@ -66,7 +66,7 @@ func (s *Story) Adopt() {
 			{Name: bosman.CanCheck, Why: "damage is found by the trial restore only"},
 			{Name: bosman.CanExtend, Why: "the role rms is no superuser there; trusted extensions may still be made"},
 		},
-		ByHand: "restore by hand: get the backup's files, stop the instance, then\n    createdb -h db.example.org -p 5432 -U rms 'rms_production_restored'\n    pg_restore -h db.example.org -p 5432 -U rms --no-owner --no-acl --exit-on-error -d 'rms_production_restored' database.dump\nset the secret to the new database's URL and start the instance",
+		ByHand: "restore by hand: stop the instance, then, on Bosman's machine and with the number of the backup\n    bosman backup fetch k12 --to ./k12\n    createdb -h db.example.org -p 5432 -U rms 'rms_production_restored'\n    pg_restore -h db.example.org -p 5432 -U rms --no-owner --no-acl --exit-on-error -d 'rms_production_restored' k12/database.dump\nset the secret to the new database's URL and start the instance",
 	}
 	s.Theirs = map[string]bosman.AdoptedDatabase{"live": d}
 	s.Stored.Adopted = []bosman.AdoptedDatabase{d}
