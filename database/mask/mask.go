@@ -35,8 +35,8 @@ type Spec struct {
 // File is a file with SQL.
 type File struct{ Name, Text string }
 
-// version of the way values are invented; part of Spec.Version.
-const version = 1
+// version of the way values are invented and looked for; part of Spec.Version.
+const version = 2
 
 // Empty says whether there is nothing to do and nothing to look for.
 func (s Spec) Empty() bool { return len(s.Columns) == 0 && len(s.Also) == 0 && len(s.SQL) == 0 }
@@ -87,6 +87,8 @@ const (
 	Network Class = "network"
 	Bytes   Class = "bytes"
 	UUID    Class = "uuid"
+	Mixed   Class = "mixed" // text among other things: arrays, JSON, records
+	Words   Class = "words" // those of other columns, for searching
 	Other   Class = "other"
 )
 
@@ -202,7 +204,11 @@ func New(s Spec, cat Catalog) (Plan, error) {
 		kind, ok := kinds[c.name()]
 		switch {
 		case !ok:
-			if t, suggest := Personal(c); t != "" && slices.Contains(s.Types, t) {
+			t, suggest := Personal(c)
+			if c.Class == Words && !c.Generated {
+				t, suggest = wordsOf(c, kinds, cat), nothing(c)
+			}
+			if t != "" && slices.Contains(s.Types, t) {
 				p.Left = append(p.Left, Finding{Column: c, Type: t, Suggest: suggest})
 			}
 		case kind == "keep":

@@ -210,6 +210,16 @@ func TestPersonal(t *testing.T) {
 		{"users", "passport_no", Text, "ssn"},
 		{"shop", "zip", Text, "address"},
 		{"users", "mailing", Text, ""},
+		{"users", "useremail", Text, "email"},
+		{"users", "emailaddress", Text, "email"},
+		{"users", "mobilephone", Text, "phone"},
+		{"users", "homeaddress", Text, "address"},
+		{"shop", "iphone", Text, ""},
+		{"users", "emails", Mixed, "email"},
+		{"users", "address", Mixed, "address"},
+		{"users", "name", Mixed, ""}, // as it is in other languages
+		{"shop", "attributes", Mixed, ""},
+		{"users", "search", Words, ""}, // known by its table, see New
 	} {
 		got, suggest := Personal(Column{Table: c.table, Name: c.name, Class: c.class})
 		if got != c.want || (got == "") != (suggest == "") || got != "" && !bosman.ValidMask(suggest) {

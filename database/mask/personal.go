@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	bosman "github.com/bosman-cd/bosman"
 )
 
 // pattern tells a type of personal data by the words in a column's name.
@@ -50,9 +52,15 @@ func Personal(c Column) (kind, suggest string) {
 	}
 	joined := " " + strings.Join(name, " ") + " "
 	for _, p := range patterns {
-		found := has(p.words) || slices.ContainsFunc(p.pairs, func(pair string) bool { return strings.Contains(joined, " "+pair+" ") })
-		if found && slices.Contains(p.classes, c.Class) && !c.Generated {
+		found := has(p.words) || slices.ContainsFunc(name, p.ends) || slices.ContainsFunc(p.pairs, func(pair string) bool { return strings.Contains(joined, " "+pair+" ") })
+		if !found || c.Generated {
+			continue
+		}
+		if slices.Contains(p.classes, c.Class) {
 			return p.kind, suggestion(p, c)
+		}
+		if c.Class == Mixed && slices.Contains(p.classes, Text) {
+			return p.kind, nothing(c)
 		}
 	}
 	if c.Class == Text && (c.Name == "name" || c.Name == "Name") &&
@@ -60,6 +68,51 @@ func Personal(c Column) (kind, suggest string) {
 		return "name", "name"
 	}
 	return "", ""
+}
+
+// endings are those of words that run together, as PostgreSQL folds names:
+// useremail, emailaddress, mobilephone.
+var endings = map[string][]string{
+	"email":   {"email", "emailaddress", "emailaddr"},
+	"phone":   {"phone", "phonenumber"},
+	"address": {"address"},
+}
+
+// devices end like phone numbers.
+var devices = words("iphone smartphone headphone earphone microphone megaphone saxophone")
+
+func (p pattern) ends(word string) bool {
+	return !slices.Contains(devices, word) && slices.ContainsFunc(endings[p.kind], func(end string) bool { return strings.HasSuffix(word, end) })
+}
+
+// nothing is the kind for a column whose values cannot be invented.
+func nothing(c Column) string {
+	switch {
+	case !c.NotNull:
+		return "null"
+	case strings.HasSuffix(c.Type, "[]"), strings.HasPrefix(c.Type, "json"):
+		return bosman.MaskConstant + "{}"
+	case c.Type == "xml":
+		return bosman.MaskConstant + "<masked/>"
+	case strings.HasSuffix(c.Type, "hstore"):
+		return bosman.MaskConstant + "masked=>1"
+	}
+	return bosman.MaskConstant + "masked"
+}
+
+// wordsOf gives the type of what is masked in the table of a column that holds
+// the words of others; "" if nothing is.
+func wordsOf(words Column, kinds map[bosman.ColumnName]string, cat Catalog) string {
+	for _, c := range cat.Columns {
+		if kind, listed := kinds[c.name()]; !listed || kind == "keep" || c.Schema != words.Schema || c.Table != words.Table || c.Class != Text && c.Class != Mixed {
+			continue
+		}
+		if t, _ := Personal(c); t != "" {
+			return t
+		}
+		return "name"
+	}
+	return ""
 }
 
 func suggestion(p pattern, c Column) string {

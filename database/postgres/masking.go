@@ -280,15 +280,21 @@ func inheriting(ctx context.Context, conn *pgx.Conn, schema, table string) ([][]
 
 // maskColumnsQuery leaves out partitions and children: what is done to the
 // parent is done to them.
-const maskColumnsQuery = `SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typcategory = 'A',
-	CASE WHEN b.typname IN ('varchar', 'bpchar') THEN greatest((CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END) - 4, 0) ELSE 0 END,
-	a.attnotnull OR t.typnotnull,
+// Domains are followed to what they are made of.
+const maskColumnsQuery = `WITH RECURSIVE domain AS (
+		SELECT oid AS id, oid AS base, -1 AS mod, false AS must FROM pg_type
+		UNION ALL SELECT d.id, t.typbasetype, CASE WHEN d.mod >= 0 THEN d.mod ELSE t.typtypmod END, d.must OR t.typnotnull
+			FROM domain d JOIN pg_type t ON t.oid = d.base WHERE t.typtype = 'd'),
+	made AS (SELECT d.id, d.mod, d.must, t.oid AS base, t.typname::text AS name, t.typcategory, t.typelem, t.typtype FROM domain d JOIN pg_type t ON t.oid = d.base WHERE t.typtype <> 'd')
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), b.name, b.typtype = 'c', coalesce(e.name, ''), coalesce(e.typtype = 'c', false),
+	CASE WHEN b.name IN ('varchar', 'bpchar') THEN greatest((CASE WHEN b.base <> b.id THEN b.mod ELSE a.atttypmod END) - 4, 0) ELSE 0 END,
+	a.attnotnull OR b.must,
 	EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion) AND (a.attnum = ANY (i.indkey)
 		OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
 	a.attgenerated <> ''
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attinhcount = 0
-JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+JOIN made b ON b.id = a.atttypid LEFT JOIN made e ON e.id = b.typelem AND b.typcategory = 'A'
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition AND ` + ownObjects + `
 	AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_class'::regclass AND x.objid = c.oid AND x.deptype = 'e')
 ORDER BY 1, 2, a.attnum`
@@ -308,12 +314,15 @@ func maskCatalog(ctx context.Context, conn *pgx.Conn) (mask.Catalog, error) {
 		return cat, err
 	}
 	var col mask.Column
-	var base string
-	var isArray bool
-	_, err = pgx.ForEachRow(rows, []any{&col.Schema, &col.Table, &col.Name, &col.Type, &base, &isArray, &col.Length, &col.NotNull, &col.Unique, &col.Generated}, func() error {
-		col.Class, col.Fold = mask.Other, base == "citext"
-		if !isArray {
-			col.Class = classOf(base)
+	var base, element string
+	var record, ofRecords bool
+	_, err = pgx.ForEachRow(rows, []any{&col.Schema, &col.Table, &col.Name, &col.Type, &base, &record, &element, &ofRecords, &col.Length, &col.NotNull, &col.Unique, &col.Generated}, func() error {
+		col.Class, col.Fold = classOf(base), base == "citext"
+		switch of := classOf(element); {
+		case record, ofRecords, element != "" && (of == mask.Text || of == mask.Mixed):
+			col.Class = mask.Mixed
+		case element != "":
+			col.Class = mask.Other
 		}
 		cat.Columns = append(cat.Columns, col)
 		if n := len(cat.Schemas); cat.Schemas[n-1] != col.Schema && col.Schema != "public" {
@@ -350,6 +359,10 @@ func classOf(typ string) mask.Class {
 		return mask.Bytes
 	case "uuid":
 		return mask.UUID
+	case "json", "jsonb", "hstore", "xml":
+		return mask.Mixed
+	case "tsvector":
+		return mask.Words
 	}
 	return mask.Other
 }
