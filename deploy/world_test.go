@@ -29,7 +29,7 @@ type world struct {
 	full     bool // there is no room for a kept copy
 	forecast Forecast
 	against  Against
-	removed  string // tables that lose rows in a release command
+	removed  string        // tables that lose rows in a release command
 	watchFor time.Duration // 0: 400 ms
 }
 
