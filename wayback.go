@@ -46,6 +46,7 @@ type WayBack struct {
 
 	// Of a revert.
 	Policy    RevertPolicy `json:"policy,omitempty"`
+	Migrate   bool         `json:"migrate,omitempty"`  // of a restore: the release command is run on the data
 	Confirmed bool         `json:"confirmed"`          // the loss of what was written since
 	Override  string       `json:"override,omitempty"` // an administrator's reason to pass the rollback floor
 	Lost      []TableRows  `json:"lost,omitempty"`     // what was written since; it is in the data that was replaced and kept

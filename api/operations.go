@@ -5,11 +5,14 @@ import (
 
 	"github.com/bosman-cd/bosman"
 	"github.com/bosman-cd/bosman/api/wire"
+	"github.com/bosman-cd/bosman/helm"
 )
 
 // RestoreBody says where to restore; it may be left out.
 type RestoreBody struct {
-	Instance string `json:"instance,omitempty" doc:"the one it was made of when empty"`
+	Instance    string `json:"instance,omitempty" doc:"the one it was made of when empty"`
+	ConfirmLoss bool   `json:"confirm_loss,omitempty" doc:"what was written since may leave; it is kept"`
+	Migrate     bool   `json:"migrate,omitempty" doc:"run the release command on data of an older release"`
 }
 
 func (s *server) operations() {
@@ -41,6 +44,6 @@ func (s *server) operations() {
 		Body *RestoreBody
 	},
 	) (bosman.Operation, error) {
-		return s.Helm.RestoreBackup(ctx, actor(ctx), in.App, in.N, or(in.Body).Instance)
+		return s.Helm.Restore(ctx, actor(ctx), helm.RestoreRequest{App: in.App, Backup: in.N, Instance: or(in.Body).Instance, Migrate: or(in.Body).Migrate, ConfirmLoss: or(in.Body).ConfirmLoss})
 	})
 }

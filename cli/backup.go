@@ -89,6 +89,7 @@ type backupRestoreCmd struct {
 	waiting
 	Backup   string `arg:"" help:"k12"`
 	Instance string `help:"Where to; the one it was made of when left out."`
+	Migrate  bool   `help:"Run the release command on data of an older release."`
 	Yes      bool   `short:"y" help:"Do not ask before data is replaced."`
 }
 
@@ -116,6 +117,6 @@ func (c *backupRestoreCmd) Run(e *env) error {
 			return err
 		}
 	}
-	op, err := e.server().Restore(e.ctx, app, n, c.Instance)
+	op, err := e.server().Restore(e.ctx, app, n, c.Instance, c.Migrate)
 	return e.asked(op, err, c.Wait)
 }

@@ -130,8 +130,8 @@ func (e *env) restoring(app string, n int, instance string) (string, error) {
 	}
 	for _, b := range all {
 		if b.Number == n {
-			return fmt.Sprintf("The database and files of %s will be replaced by %s: %s, made %s (%s), %d rows in %d tables, %s.\nWhatever was entered since then will be gone from %s; the present data is kept: bosman kept list.",
-				first(instance, b.Instance), backupRef(n), first(b.Why, "by hand"), e.ago(b.CreatedAt), b.CreatedAt.Local().Format("2006-01-02 15:04"), b.Rows, b.Tables, size(b.Bytes), first(instance, b.Instance)), nil
+			return fmt.Sprintf("The database and files of %s will be replaced by %s, the data of %s: %s, made %s (%s), %d rows in %d tables, %s.\nWhatever was entered since then will be gone from %s; the present data is kept: bosman kept list.",
+				first(instance, b.Instance), backupRef(n), releaseRef(b.Release), first(b.Why, "by hand"), e.ago(b.CreatedAt), b.CreatedAt.Local().Format("2006-01-02 15:04"), b.Rows, b.Tables, size(b.Bytes), first(instance, b.Instance)), nil
 		}
 	}
 	return "", bosman.NotFound("%s has no backup %s", app, backupRef(n)).WithKept("nothing was changed").WithNext("bosman backup list")

@@ -463,3 +463,12 @@ func thousands(n int64) string {
 	}
 	return s
 }
+
+// remigrate brings restored data to the release that runs, if that was asked.
+func (j *job) remigrate(ctx context.Context) error {
+	if j.op.WayBack == nil || !j.op.WayBack.Migrate {
+		j.run.Note(ctx, "the data is not migrated")
+		return nil
+	}
+	return j.migrate(ctx)
+}

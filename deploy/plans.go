@@ -37,7 +37,7 @@ const (
 //	deploy   wait admit backup migrate prove start check │switch workers tag watch settle
 //	revert   take-over restore hold swap start check │switch workers settle
 //	try      fit admit copy close swap migrate start check │switch workers settle
-//	restore  admit restore close swap start check  │switch workers settle
+//	restore  admit restore close swap migrate start check │switch workers settle
 //	restart  admit start check                     │switch workers settle
 //	start    admit start check                     │switch workers settle
 //	stop     admit                                 │close stop
@@ -72,6 +72,7 @@ func (s *Service) plans() []steps.Plan {
 		s.plan(bosman.PlanTry, admit, fresh, takeDown, swap, migrate, start, check, sw, workers, settle),
 		s.version(2, bosman.PlanTry, s.step(stepFit, (*job).fit, nil), admit, fresh, takeDown, swap, migrate, start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestore, admit, restore, takeDown, swap, start, check, sw, workers, settle),
+		s.version(2, bosman.PlanRestore, admit, restore, takeDown, swap, s.step(stepMigrate, (*job).remigrate, (*job).unmigrate), start, check, sw, workers, settle),
 		s.plan(bosman.PlanRestart, admit, start, check, sw, workers, settle),
 		s.plan(bosman.PlanStart, admit, start, check, sw, workers, settle),
 		s.plan(bosman.PlanStop, admit, s.commit(stepClose, (*job).closeDown), s.step(stepStop, (*job).stopAll, nil)),

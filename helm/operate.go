@@ -217,35 +217,6 @@ func (h *Helm) simple(ctx context.Context, a bosman.Actor, app, instance string,
 	return h.ask(ctx, a, bosman.Operation{App: app, Instance: instance, Plan: plan, Release: i.Release, From: i.Release})
 }
 
-// RestoreBackup puts a backup in place of an instance's database and files;
-// the present ones are kept.
-func (h *Helm) RestoreBackup(ctx context.Context, a bosman.Actor, app string, backup int, instance string) (bosman.Operation, error) {
-	b, err := h.Store.Backup(ctx, app, backup)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	if instance == "" {
-		instance = b.Instance
-	}
-	i, err := h.Instance(ctx, a, app, instance)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	if err := h.may(ctx, a, bosman.MayRestore, app, i.Kind); err != nil {
-		return bosman.Operation{}, err
-	}
-	if b.Instance == string(bosman.KindLive) && i.Kind != bosman.KindLive {
-		return bosman.Operation{}, bosman.Forbidden("live's data does not leave live").WithKept(i.Name + " was left as it is")
-	}
-	if err := h.replaceable(ctx, i); err != nil {
-		return bosman.Operation{}, err
-	}
-	if b.VerifiedAt.IsZero() {
-		return bosman.Operation{}, bosman.Conflict("%s was never verified: %s", bosman.Ref(bosman.LetterBackup, backup), b.Error).WithKept(i.Name + " was left as it is").WithNext("take another: bosman backup list")
-	}
-	return h.ask(ctx, a, bosman.Operation{App: app, Instance: instance, Plan: bosman.PlanRestore, Release: i.Release, From: i.Release, Backup: backup})
-}
-
 // wish says what an operation is to do, for the activity log.
 func wish(op bosman.Operation) string {
 	release := releaseRef(op.Release)

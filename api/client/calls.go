@@ -182,9 +182,10 @@ func (c *Client) Backups(ctx context.Context, app, instance string, max int) ([]
 	return get[[]bosman.Backup](ctx, c, at("apps", app, "backups"), "instance", instance, "max", number(max))
 }
 
-// Restore puts a backup in place; instance "" is the one it was made of.
-func (c *Client) Restore(ctx context.Context, app string, backup int, instance string) (bosman.Operation, error) {
-	return post[bosman.Operation](ctx, c, at("apps", app, "backups", backup, "restore"), m{"instance": instance})
+// Restore puts a backup in place, with the loss of what was written since;
+// instance "" is the one it was made of.
+func (c *Client) Restore(ctx context.Context, app string, backup int, instance string, migrate bool) (bosman.Operation, error) {
+	return post[bosman.Operation](ctx, c, at("apps", app, "backups", backup, "restore"), m{"instance": instance, "migrate": migrate, "confirm_loss": true})
 }
 
 // Secrets lists the names of an app's secrets.
