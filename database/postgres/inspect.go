@@ -182,13 +182,18 @@ func countRows(ctx context.Context, tx pgx.Tx, names [][2]string, into map[strin
 
 // Activity implements database.ActivityCounter.
 func (e *Engine) Activity(ctx context.Context, d bosman.Database) (map[string]int64, error) {
+	return e.counted(ctx, d, "read what was written to "+d.Name, "n_tup_ins + n_tup_upd + n_tup_del")
+}
+
+// counted gives a sum of the counters of pg_stat_user_tables for each table.
+func (e *Engine) counted(ctx context.Context, d bosman.Database, doing, sum string) (map[string]int64, error) {
 	c, err := e.reach(d)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]int64{}
-	err = c.with(ctx, d.Name, "read what was written to "+d.Name, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT schemaname || '.' || relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables")
+	err = c.with(ctx, d.Name, doing, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, "SELECT schemaname || '.' || relname, "+sum+" FROM pg_stat_user_tables")
 		if err != nil {
 			return err
 		}

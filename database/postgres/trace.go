@@ -63,25 +63,7 @@ func (e *Engine) Traces(ctx context.Context, d bosman.Database) (map[string]stri
 
 // Deleted implements database.DeletionCounter.
 func (e *Engine) Deleted(ctx context.Context, d bosman.Database) (map[string]int64, error) {
-	c, err := e.reach(d)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]int64{}
-	err = c.with(ctx, d.Name, "read what was deleted from "+d.Name, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT schemaname || '.' || relname, n_tup_del FROM pg_stat_user_tables")
-		if err != nil {
-			return err
-		}
-		var table string
-		var n int64
-		_, err = pgx.ForEachRow(rows, []any{&table, &n}, func() error {
-			out[table] = n
-			return nil
-		})
-		return err
-	})
-	return out, err
+	return e.counted(ctx, d, "read what was deleted from "+d.Name, "n_tup_del")
 }
 
 // Deleted implements database.DeletionCounter.
