@@ -13,7 +13,7 @@ for argument in "$@"; do
     case $argument in ./* | .) packages=() ;; esac
 done
 # Most of the time tests wait: for processes, clocks and disks.
-limits=(-timeout 23m -p 3)
+limits=(-timeout 40m -p 3)
 # Linking takes most of the time of short tests; without symbols for a debugger
 # it takes half.
 limits+=(-ldflags=-s)
