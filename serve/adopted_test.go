@@ -117,6 +117,7 @@ func (h *heard) Write(p []byte) (int, error) {
 func TestAdoptedDatabase(t *testing.T) {
 	need.Slow(t, "plays a road with a second database server")
 	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	ctx, admin, anna := t.Context(), bosman.Actor{Person: firstAdmin, From: "test"}, bosman.Actor{Person: "anna", From: "test"}
 	address, theirs, gone := foreignServer(t)

@@ -81,6 +81,7 @@ func (w *world) watchedAfter(of bosman.Operation) bosman.Operation {
 // successor the cause?
 func TestWatchedAfterARevert(t *testing.T) {
 	need.Slow(t, "plays a whole road and two watches")
+	t.Parallel()
 	w := newWorld(t, "none")
 	w.write("server.py", moodyApp)
 	w.write("bosman.yaml", strings.Replace(tinyManifest, "DATABASE", "none", 1))

@@ -35,6 +35,7 @@ func say(t *testing.T, d bosman.Database, sql string) string {
 func TestBadBackupsOfPostgres(t *testing.T) {
 	need.Slow(t, "plays a whole road")
 	need.File(t, "/usr/lib/postgresql", "postgresql")
+	t.Parallel()
 	w := backedUp(t, "postgres")
 	ctx, admin := t.Context(), bosman.Actor{Person: firstAdmin, From: "test"}
 	i, err := w.s.store.Instance(ctx, "tiny", "live")

@@ -24,6 +24,7 @@ func TestCopiesMoveToPreparedStorage(t *testing.T) {
 	need.Root(t)
 	need.File(t, "/usr/lib/postgresql", "postgresql")
 	need.Program(t, "mkfs.xfs", "xfsprogs")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	ctx := t.Context()
 	if a, err := storage.Probe(w.data); err != nil || a.Reflink {

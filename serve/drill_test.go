@@ -37,6 +37,7 @@ func (w *world) goldens() (out []bosman.StoredDatabase) {
 func TestTheDrillMakesTheNextGoldenCopy(t *testing.T) {
 	need.Slow(t, "deploys and tries a release with a database")
 	need.File(t, "/usr/lib/postgresql", "postgresql")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	ctx := t.Context()
 	anna := bosman.Actor{Person: "anna", From: "test"}

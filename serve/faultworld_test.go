@@ -89,7 +89,7 @@ func runServe(args []string) int {
 	defer stop()
 	var wg sync.WaitGroup
 	failed := false
-	testStarted = func(s *server) {
+	started := func(s *server) {
 		if len(args) == 2 {
 			return
 		}
@@ -101,7 +101,7 @@ func runServe(args []string) int {
 			}
 		})
 	}
-	err := Run(ctx, Options{Data: args[0], Listen: args[1], Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"})
+	err := Run(ctx, Options{Data: args[0], Listen: args[1], Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn", started: started})
 	wg.Wait()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -49,6 +49,7 @@ func TestFurtherDatabase(t *testing.T) {
 	need.Slow(t, "builds and deploys two releases with two databases")
 	need.File(t, "/usr/lib/postgresql", "postgresql")
 	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
 	w.write("server.py", twoApp)

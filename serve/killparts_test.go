@@ -86,6 +86,7 @@ func (w *world) servedBut(p *probe, killed time.Time) {
 // step: what is killed comes back, live serves, and nothing is left over.
 func TestKillParts(t *testing.T) {
 	need.Slow(t, "kills each process of a running Bosman")
+	t.Parallel()
 	w := upAndRunning(t, "none")
 	p := w.watch()
 	for _, name := range []string{theEdge, edgeShim, liveShim, liveApp} {
@@ -210,6 +211,7 @@ func (w *world) cut(ready func(*world) bool, words ...string) {
 // After a reboot every instance comes up, also one whose deployment was under
 // way.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	for _, database := range []string{"none", "postgres"} {
 		t.Run(database, func(t *testing.T) {
 			if database == "postgres" {

@@ -30,6 +30,7 @@ c.commit()'`)
 // A tester of an app on SQLite or MariaDB gets live's data, masked: no word of
 // it is in the copy or its files, and what is not listed lets none be made.
 func TestCopyOfLiveIsMasked(t *testing.T) {
+	t.Parallel()
 	for _, engine := range []string{"sqlite", "mariadb"} {
 		t.Run(engine, func(t *testing.T) {
 			need.Slow(t, "builds, deploys and copies live")

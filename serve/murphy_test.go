@@ -177,6 +177,7 @@ func TestDiskFull(t *testing.T) {
 func TestDatabaseServerKilledWhileDeploying(t *testing.T) {
 	need.Slow(t, "plays a whole road")
 	need.File(t, "/usr/lib/postgresql", "postgresql")
+	t.Parallel()
 	w := upAndRunning(t, "postgres")
 	p := w.watch()
 	release := 2

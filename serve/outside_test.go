@@ -84,6 +84,7 @@ func at(p map[string]any, path ...string) map[string]any {
 }
 
 func TestGitHub(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "none")
 	ctx := t.Context()
 	remote := filepath.Join(filepath.Dir(w.work), "remote.git")

@@ -20,6 +20,7 @@ import (
 // until the recovered one is put in its place.
 func TestPointInTime(t *testing.T) {
 	need.Slow(t, "deploys a release with a database and recovers it")
+	t.Parallel()
 	w, create := migratedWorld(t)
 	ctx := t.Context()
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}

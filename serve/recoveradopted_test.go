@@ -52,6 +52,7 @@ func (w *world) burn(before func(backups string)) string {
 func TestRecoverLeavesAdoptedDatabase(t *testing.T) {
 	need.Slow(t, "plays a road with a second database server")
 	need.File(t, "/usr/lib/python3/dist-packages/psycopg2", "python3-psycopg2")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	ctx, admin := t.Context(), bosman.Actor{Person: firstAdmin, From: "test"}
 	address, theirs, _ := foreignServer(t)

@@ -55,6 +55,7 @@ func TestRehearsals(t *testing.T) {
 	need.File(t, "/usr/lib/postgresql", "postgresql")
 	need.File(t, "/usr/bin/psql", "postgresql-client")
 	need.Slow(t, "a whole Bosman with PostgreSQL")
+	t.Parallel()
 	w := newWorld(t, "postgres")
 	ctx := t.Context()
 	if err := os.MkdirAll(filepath.Join(w.work, "db/migrations"), 0o755); err != nil {

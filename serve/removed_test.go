@@ -13,6 +13,7 @@ import (
 // code alone does not go back over it.
 func TestDeletedByRelease(t *testing.T) {
 	need.Slow(t, "builds and deploys three releases with a database")
+	t.Parallel()
 	w, create := migratedWorld(t)
 	ctx, admin := t.Context(), bosman.Actor{Person: firstAdmin, From: "test"}
 	w.release(1, "id", create)

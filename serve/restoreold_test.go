@@ -13,6 +13,7 @@ import (
 // refused, or migrated with the release command that runs.
 func TestRestoreOfAnOlderRelease(t *testing.T) {
 	need.Slow(t, "builds and deploys two releases with a database")
+	t.Parallel()
 	w, create := migratedWorld(t)
 	ctx, admin := t.Context(), bosman.Actor{Person: firstAdmin, From: "test"}
 	w.release(1, "old", create)

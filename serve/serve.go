@@ -50,6 +50,8 @@ type Options struct {
 	LogLevel       string
 	Program        string // our own program; "" is the running one
 	Stdout, Stderr io.Writer
+
+	started func(*server) // in tests: told that everything runs
 }
 
 // server is Bosman at work.
@@ -371,8 +373,8 @@ func (s *server) run(ctx context.Context) (err error) {
 	if err := s.greetKey(); err != nil {
 		return err
 	}
-	if testStarted != nil {
-		testStarted(s)
+	if s.opt.started != nil {
+		s.opt.started(s)
 	}
 	select {
 	case <-ctx.Done():
@@ -447,6 +449,3 @@ func (s *server) greet(ctx context.Context) error {
 
 // firstAdmin is the person that root, and the first log-in, act as.
 const firstAdmin = "admin"
-
-// testStarted, in tests, is told that everything runs.
-var testStarted func(*server)

@@ -161,8 +161,7 @@ func (w *world) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan *server, 1), make(chan error, 1)
 	w.ended = ended
-	testStarted = func(s *server) { ready <- s }
-	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), PointInTime: w.pointInTime, Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn"}
+	opt := Options{Data: w.data, Listen: fmt.Sprintf("127.0.0.1:%d", w.port), PointInTime: w.pointInTime, Stdout: io.Discard, Stderr: os.Stderr, LogLevel: "warn", started: func(s *server) { ready <- s }}
 	if w.tune != nil {
 		w.tune(&opt)
 	}
@@ -296,6 +295,7 @@ func (w *world) staging(release int) {
 }
 
 func TestRoad(t *testing.T) {
+	t.Parallel()
 	for _, database := range []string{"none", "sqlite", "postgres", "mariadb"} {
 		t.Run(database, func(t *testing.T) {
 			if database == "postgres" {

@@ -105,6 +105,7 @@ func migratedWorld(t *testing.T) (w *world, create string) {
 // is kept, listed and comes back in turn.
 func TestWayBack(t *testing.T) {
 	need.Slow(t, "builds and deploys three releases with a database")
+	t.Parallel()
 	w, create := migratedWorld(t)
 	ctx := t.Context()
 	admin := bosman.Actor{Person: firstAdmin, From: "test"}
