@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(./serve ./database/postgres ./...) # the longest first, so that they do not run alone at the end
+packages=(./serve ./database/postgres ./deploy ./...) # the longest first, so that they do not run alone at the end
 for argument in "$@"; do
     case $argument in ./* | .) packages=() ;; esac
 done
