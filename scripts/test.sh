@@ -12,7 +12,8 @@ packages=(./serve ./database/postgres ./deploy ./...) # the longest first, so th
 for argument in "$@"; do
     case $argument in ./* | .) packages=() ;; esac
 done
-# Most of the time tests wait: for processes, clocks and disks.
+# Some tests wait most of their time, others keep a processor busy. The time
+# limit is for a test that hangs: on a slow day a package takes half of it.
 limits=(-timeout 40m -p 3)
 # Linking takes most of the time of short tests; without symbols for a debugger
 # it takes half.
