@@ -29,7 +29,8 @@ demo-clean: build ## stop the demo and remove all it made
 	bin/bosman demo --clean
 
 .PHONY: test
-test: deps ## every test, as root, with real services
+test: ## every test, as root, with real services and a browser
+	@scripts/deps.sh --with-chromium
 	@scripts/postgres.sh
 	@scripts/test.sh
 

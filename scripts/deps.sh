@@ -4,7 +4,7 @@
 # place it only looks.
 #
 #   scripts/deps.sh                  install what is missing, asking first
-#   scripts/deps.sh --with-chromium  also a browser, for make screenshots
+#   scripts/deps.sh --with-chromium  also a browser, for make test and make screenshots
 #   scripts/deps.sh --check          only say what is missing; exit 1 if anything is
 #   BOSMAN_YES=1 scripts/deps.sh     do not ask (nor without a terminal)
 set -euo pipefail

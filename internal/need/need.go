@@ -32,7 +32,7 @@ func Program(t testing.TB, program, debian string) {
 	t.Helper()
 	Slow(t, "needs "+program)
 	if _, err := exec.LookPath(program); err != nil {
-		t.Fatalf("this test needs %s: run make deps, or apt-get install %s", program, debian)
+		t.Fatalf("this test needs %s: run make test, which installs it, or apt-get install %s", program, debian)
 	}
 }
 
@@ -41,6 +41,6 @@ func File(t testing.TB, path, debian string) {
 	t.Helper()
 	Slow(t, "needs "+path)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("this test needs %s: run make deps, or apt-get install %s", path, debian)
+		t.Fatalf("this test needs %s: run make test, which installs it, or apt-get install %s", path, debian)
 	}
 }

@@ -23,7 +23,10 @@ func TestKilledHalfWay(t *testing.T) {
 	main := mainOf(t, "", "")
 	s := sceneOn(t, "halfway", h, main)
 	anna := s.copy(t, "testing-anna")
-	s.sql(t, s.from, "CREATE TABLE big (id int PRIMARY KEY, body text)", "INSERT INTO big SELECT n, repeat(md5(n::text), 60) FROM generate_series(1, 60000) n")
+	s.sql(t, s.from,
+		// However quick the machine is, there is a second to see the rows being copied.
+		"CREATE FUNCTION unhurried(id int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN IF id % 1000 = 0 THEN PERFORM pg_sleep(0.02); END IF; RETURN true; END $$",
+		"CREATE TABLE big (id int PRIMARY KEY CHECK (unhurried(id)), body text)", "INSERT INTO big SELECT n, repeat(md5(n::text), 60) FROM generate_series(1, 60000) n")
 	before, err := s.Goldens(t.Context(), s.from)
 	if err != nil || len(before) != 1 {
 		t.Fatalf("%+v, %v", before, err)
