@@ -41,6 +41,7 @@ test-short: ## the tests that need neither root nor services
 .PHONY: lint
 lint: ## rules of the code (the first run compiles the linter: minutes)
 	$(tool) golangci-lint run ./...
+	@go vet ./web/... # of generated pages the linter says nothing
 
 .PHONY: fmt
 fmt: ## bring the code into its form

@@ -18,10 +18,10 @@ limits=(-timeout 40m -p 3)
 # Linking takes most of the time of short tests; without symbols for a debugger
 # it takes half.
 limits+=(-ldflags=-s)
+limits+=(-vet=off) # make lint looks for the same and more
 scratch=$(mktemp -d)
 case " $* " in
 *" -short "*)
-    limits+=(-vet=off) # make lint looks for the same and more
     [ ${#packages[@]} -eq 0 ] || packages=(./deploy ./helm ./...) # here these take longest
     ;;
 *)
