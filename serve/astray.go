@@ -119,16 +119,16 @@ func (s *server) rehearsalData(ctx context.Context, r *bosman.Rehearsal, rel bos
 	switch staging.Database.Engine {
 	case "":
 		empty = "staging has no database to copy"
-	default:
-		empty = "staging's database is of another kind"
 	case engine:
 		db, r.Copy, err = k.Engine.Copy(ctx, staging.Database, rehearsalName, database.CopyOptions{
 			Release: staging.Release, From: staging.Name, Accept: s.accepts(ctx, rel),
 		})
-		if r.Change != 0 || bosman.KindOf(err) != bosman.KindConflict {
+		if err == nil || r.Change != 0 || ctx.Err() != nil {
 			return db, "", err
 		}
-		empty = bosman.AsError(err).Message
+		empty = bosman.AsError(err).Message // its data is newer, or cannot be masked
+	default:
+		empty = "staging's database is of another kind"
 	}
 	if r.Change != 0 {
 		return db, "", bosman.Conflict("%s", empty)
