@@ -107,7 +107,7 @@ type Rehearsal struct {
 	State       RehearsalState `json:"state"`
 	Reason      string         `json:"reason,omitempty"` // why it failed or was skipped
 	Copy        CopyInfo       `json:"copy"`             // the data it ran on
-	Took        time.Duration  `json:"took_ns"`          // of the command
+	Took        time.Duration  `json:"took_ns"`          // of the command; 0: it did not run to its end
 	Statements  []RanStatement `json:"statements,omitempty"`
 	Others      int            `json:"others"`         // statements that were counted but not kept: they change rows, not the schema
 	OthersTook  time.Duration  `json:"others_took_ns"` // all of them together
@@ -141,6 +141,25 @@ func (r *Rehearsal) Strayed() string {
 		return "the release command " + r.Tried()
 	case r.Elsewhere():
 		return "the release command never came to the database it was given"
+	}
+	return ""
+}
+
+// Astray says in a clause why live must not be migrated with the release; ""
+// if it may: the command was seen at the database it was given and at no
+// other, also if it failed there or took too long, or it reached none at all.
+func (r *Rehearsal) Astray() string {
+	switch {
+	case r.Accepted != "":
+		return ""
+	case len(r.Outside) > 0:
+		return "the release command " + r.Tried()
+	case r.Sessions > 0:
+		return ""
+	case r.Took == 0: // it did not run to its end
+		return "it was not seen which database the release command uses: " + r.Reason
+	case !r.Closed:
+		return "the release command never came to the database it was given, and where else it went could not be seen"
 	}
 	return ""
 }

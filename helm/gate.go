@@ -236,6 +236,12 @@ func (h *Helm) Judge(ctx context.Context, op bosman.Operation) (Wait, error) {
 	if err != nil {
 		return Wait{}, bosman.AsError(err).WithKept(kept)
 	}
+	if guard, ok := h.Migrations.(LiveGuard); ok && w.For == "" && i.Kind == bosman.KindLive {
+		// An override passes rules; whose database it is is none.
+		if w.For, err = guard.BeforeLive(ctx, op, i); err != nil {
+			return Wait{}, bosman.AsError(err).WithKept(kept)
+		}
+	}
 	if w.For != "" {
 		return w, nil
 	}

@@ -172,6 +172,17 @@ func TestRedIsNotMergedAndNotDeployed(t *testing.T) {
 	if !strings.Contains(lines[0].Why, "the site is down") {
 		t.Errorf("the reason is not on record: %+v", lines[0])
 	}
+	// Whose database it is, no override passes.
+	r.waits = "r1 is rehearsed"
+	if w, err := r.Judge(ctx, op); err != nil || w.For != r.waits {
+		t.Errorf("it does not wait: %+v, %v", w, err)
+	}
+	r.waits, r.stray = "", bosman.Conflict("it may use another one")
+	_, err = r.Judge(ctx, op)
+	wantKind(t, "deploying what went astray", err, bosman.KindConflict, "it may use another one")
+	if bosman.AsError(err).Kept != "live was left as it is" {
+		t.Errorf("what was left untouched: %q", bosman.AsError(err).Kept)
+	}
 }
 
 func TestWindowAndRevert(t *testing.T) {

@@ -311,6 +311,15 @@ type Rehearser interface {
 	Due(ctx context.Context, app string, build int) error
 }
 
+// LiveGuard knows which releases' applications must be watched before they
+// migrate live. A Migrations that can do so is asked.
+type LiveGuard interface {
+	// BeforeLive says what a deployment to live waits for: a rehearsal that
+	// shows which database the application uses. An error says that live must
+	// not be migrated with it.
+	BeforeLive(ctx context.Context, op bosman.Operation, i bosman.Instance) (waits string, err error)
+}
+
 // Rehearse has a release's command run on a throw-away copy of staging's
 // database, also if it was before. ref is r12 or a change.
 func (h *Helm) Rehearse(ctx context.Context, a bosman.Actor, app, ref string) (int, error) {
@@ -382,6 +391,8 @@ func unlike(r bosman.Rehearsal) string {
 	switch {
 	case r.State == bosman.RehearsalFailed:
 		return "failed"
+	case len(r.Outside) == 0 && r.State == bosman.RehearsalSkipped:
+		return "was not carried out"
 	case len(r.Outside) > 0:
 		return "tried to reach something else than its database"
 	}

@@ -26,6 +26,12 @@ type rig struct {
 	woken int
 	now   time.Time
 	hz    map[int]Hazards
+	waits string // before live
+	stray error
+}
+
+func (r *rig) BeforeLive(context.Context, bosman.Operation, bosman.Instance) (string, error) {
+	return r.waits, r.stray
 }
 
 func (r *rig) Begin(_ context.Context, op bosman.Operation) error {

@@ -18,6 +18,7 @@ type migrations struct {
 	manifest func(ctx context.Context, app string) (*bosman.Manifest, error)
 	ask      func(ctx context.Context, app string, release, change int) error
 	due      func(ctx context.Context, app string, build int) error
+	live     func(ctx context.Context, op bosman.Operation, i bosman.Instance) (string, error)
 
 	mu       sync.Mutex
 	scanners map[string]scanner // by app
@@ -30,7 +31,7 @@ type scanner struct {
 
 func newMigrations(s *server) *migrations {
 	return &migrations{
-		repos: s.repos, records: s.records, scanners: map[string]scanner{}, ask: s.askRehearsal, due: s.considerRehearsal,
+		repos: s.repos, records: s.records, scanners: map[string]scanner{}, ask: s.askRehearsal, due: s.considerRehearsal, live: s.beforeLive,
 		manifest: func(ctx context.Context, app string) (*bosman.Manifest, error) { return s.helm.Manifest(ctx, app) },
 	}
 }
@@ -200,7 +201,13 @@ func (m *migrations) Due(ctx context.Context, app string, build int) error {
 	return m.due(ctx, app, build)
 }
 
+// BeforeLive says what a deployment to live waits for before it may migrate.
+func (m *migrations) BeforeLive(ctx context.Context, op bosman.Operation, i bosman.Instance) (string, error) {
+	return m.live(ctx, op, i)
+}
+
 var (
 	_ helm.SchemaSteps = (*migrations)(nil)
 	_ helm.Rehearser   = (*migrations)(nil)
+	_ helm.LiveGuard   = (*migrations)(nil)
 )

@@ -215,14 +215,14 @@ func (s *server) perform(ctx context.Context, r *bosman.Rehearsal) (err error) {
 	if m.Release == "" {
 		return bosman.Conflict("there is no release command")
 	}
+	if m.Database.Engine == "none" {
+		return bosman.Conflict("there is no database")
+	}
 	staging, err := s.staging(ctx, r.App)
 	if err != nil {
 		return err
 	}
-	if staging.Database.Engine == "" {
-		return bosman.Conflict("staging has no database to copy")
-	}
-	k, err := s.databases.keeper(ctx, bosman.Instance{App: r.App, Kind: bosman.KindTesting}, staging.Database.Engine)
+	k, err := s.databases.keeper(ctx, bosman.Instance{App: r.App, Kind: bosman.KindTesting}, m.Database.Engine)
 	if err != nil {
 		return err
 	}
@@ -244,13 +244,11 @@ func (s *server) perform(ctx context.Context, r *bosman.Rehearsal) (err error) {
 			s.log.Warn("the copy of a rehearsal was left behind; it goes before the next one", "app", r.App, "err", cerr)
 		}
 	}()
-	db, copied, err := k.Engine.Copy(ctx, staging.Database, i.Name, database.CopyOptions{
-		Release: staging.Release, From: staging.Name, Accept: s.accepts(ctx, rel),
-	})
+	db, empty, err := s.rehearsalData(ctx, r, rel, k, m.Database.Engine, staging)
 	if err != nil {
 		return err
 	}
-	r.Copy, i.Database = copied, db
+	i.Database = db
 	if o, ok := k.Engine.(database.Owner); ok && unixUser(i) != 0 {
 		if err := o.Own(ctx, db, unixUser(i)); err != nil {
 			return err
@@ -259,7 +257,12 @@ func (s *server) perform(ctx context.Context, r *bosman.Rehearsal) (err error) {
 	if err := faults.Point("serve.rehearsal.copied"); err != nil {
 		return err
 	}
-	return s.rehearseOn(ctx, r, m, recorder, i)
+	if err := s.rehearseOn(ctx, r, m, recorder, i); err != nil || empty == "" || r.Took == 0 {
+		return err
+	}
+	// What an empty database bears says nothing of one with data.
+	r.State, r.Reason = bosman.RehearsalSkipped, empty+"; the command ran on an empty database"
+	return nil
 }
 
 // accepts says data of which releases suits a release: of those it grew from.
@@ -303,7 +306,13 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 		r.Took, ok, exit = time.Since(begun), e.OK(), e.String()
 		return err
 	})
+	// Where it went is known also of a command that was cut short.
+	r.Sessions, r.Closed, r.Outside = rec.Sessions, closed.Is, s.notOurs(closed.Outside)
+	if r.Sessions == 0 {
+		r.Outside = append(r.Outside, s.otherFiles(i)...)
+	}
 	if ctx.Err() != nil {
+		r.Took = 0
 		return ctx.Err()
 	}
 	if err == nil {
@@ -312,9 +321,8 @@ func (s *server) rehearseOn(ctx context.Context, r *bosman.Rehearsal, m *bosman.
 	if err != nil {
 		return err
 	}
-	r.Output, r.Sessions, r.Locks = out.String(), rec.Sessions, rec.Locks
+	r.Output, r.Locks = out.String(), rec.Locks
 	r.Others, r.OthersTook, r.Blind = rec.Others, rec.OthersTook, rec.Blind
-	r.Closed, r.Outside = closed.Is, s.notOurs(closed.Outside)
 	var texts []string
 	for _, st := range rec.Statements {
 		for _, text := range migration.SchemaSQL(st.SQL) {
@@ -397,43 +405,6 @@ func (s *server) clearRehearsal(ctx context.Context, k *database.Keeper, i bosma
 		return err
 	}
 	return os.RemoveAll(instanceDir(s.opt.Data, i.App, i.Name))
-}
-
-// cameInRehearsal refuses to migrate live with a release whose command, on a
-// copy, never came to the database that it was given: it went elsewhere, or
-// nowhere. It is for applications that cannot be asked.
-func (d *databases) cameInRehearsal(ctx context.Context, l deploy.Launch, m *bosman.Manifest) error {
-	if l.Instance.Kind != bosman.KindLive || m.Release == "" {
-		return nil
-	}
-	r, err := d.records.store.Rehearsal(ctx, l.Instance.App, l.Release)
-	if bosman.KindOf(err) == bosman.KindNotFound || err == nil && (r.Strayed() == "" || r.Accepted != "") {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if same, err := d.asLiveRan(ctx, l, m); err != nil || same {
-		return err
-	}
-	ref := bosman.Ref(bosman.LetterRelease, l.Release)
-	return bosman.Conflict("when %s was rehearsed, %s: it may use another one", ref, r.Strayed()).
-		WithKept("nothing was migrated").
-		WithNext("let it read DATABASE_URL, or set guard: in bosman.yaml; if all is well: bosman rehearse " + ref + ` --accept --why "…"`)
-}
-
-// asLiveRan says whether the instance ran this very release command before and
-// the migrations are the same: then it goes nowhere new.
-func (d *databases) asLiveRan(ctx context.Context, l deploy.Launch, m *bosman.Manifest) (bool, error) {
-	if l.Instance.Release == 0 {
-		return false, nil
-	}
-	before, err := d.records.Manifest(ctx, l.Instance.App, l.Instance.Release)
-	if err != nil || before.Release != m.Release {
-		return false, err
-	}
-	step, err := d.instances.helm.SchemaStep(ctx, l.Instance.App, l.Instance.Release, l.Release)
-	return err == nil && step.Empty(), err
 }
 
 // cutText keeps the beginning of a long text.

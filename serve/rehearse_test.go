@@ -68,6 +68,20 @@ func TestRehearsals(t *testing.T) {
 	w.push("anna", "main")
 	w.staging(1)
 
+	// Live gets r1, which nobody has rehearsed: its deployment does so first,
+	// although an administrator passes the rules, and also after a kill.
+	w.stop()
+	if !w.child("serve.rehearsal.copied=kill", "deploy", "live", "1") {
+		t.Fatal("nothing was killed")
+	}
+	w.start()
+	if op := w.op(w.last(), nil); op.State != bosman.OpDone || op.Instance != "live" || !strings.Contains(op.Steps[0].Note, "r1 is rehearsed on a copy") {
+		t.Errorf("live gets r1: %s %v, %+v", op.State, op.Error, op.Steps)
+	}
+	if r, err := w.s.store.Rehearsal(ctx, "tiny", 1); err != nil || r.State != bosman.RehearsalPassed || r.Sessions == 0 || r.Copy.From != "staging" {
+		t.Errorf("r1 was rehearsed: %+v, %v", r, err)
+	}
+
 	branch := func(name, file, up string) string {
 		w.git(w.work, "checkout", "-q", "-b", name, "main")
 		if file != "" {
@@ -177,6 +191,10 @@ func TestRehearsals(t *testing.T) {
 	live := deploy.Launch{Instance: bosman.Instance{App: "tiny", Name: "live", Kind: bosman.KindLive, Database: i.Database}, Release: r.Release, Part: deploy.PartWeb}
 	if err := w.s.databases.Guard(ctx, live); bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "tried to reach 10.0.0.5:5432: not this instance's database") {
 		t.Errorf("live with what went elsewhere: %v", err)
+	}
+	// Its deployment is refused before it begins.
+	if waits, err := w.s.beforeLive(ctx, bosman.Operation{App: "tiny", Instance: "live", Release: r.Release, CreatedAt: time.Now()}, live.Instance); bosman.KindOf(err) != bosman.KindConflict || waits != "" {
+		t.Errorf("live waits for %q, %v", waits, err)
 	}
 	if err := w.s.helm.AcceptRehearsal(ctx, bosman.Actor{Person: "anna"}, "tiny", "elsewhere", "I know"); bosman.KindOf(err) != bosman.KindForbidden {
 		t.Errorf("a tester lets it pass: %v", err)
