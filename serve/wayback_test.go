@@ -182,7 +182,7 @@ func TestWayBack(t *testing.T) {
 	}
 	// The release comes again, and with it what was replaced.
 	w.must("deploy", "live", "3")
-	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", kept[0].ID)); op.State != bosman.OpDone {
+	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", kept[0].ID, false)); op.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("%s %v", op.State, op.Error)
 	}
