@@ -48,6 +48,7 @@ type WayBack struct {
 	Policy    RevertPolicy `json:"policy,omitempty"`
 	Migrate   bool         `json:"migrate,omitempty"`  // of a restore: the release command is run on the data
 	Confirmed bool         `json:"confirmed"`          // the loss of what was written since
+	Data      int          `json:"data,omitempty"`     // of a restore of a kept copy: the release its data is of; 0: not known
 	Override  string       `json:"override,omitempty"` // an administrator's reason to pass the rollback floor
 	Lost      []TableRows  `json:"lost,omitempty"`     // what was written since; it is in the data that was replaced and kept
 }
@@ -176,6 +177,25 @@ type KeptCopy struct {
 	Database  string    `json:"database,omitempty"` // on its server, or the file
 	Files     string    `json:"files,omitempty"`    // folder
 	Bytes     int64     `json:"bytes"`              // of the database
+	Release   int       `json:"release"`            // that its data was last migrated to; 0: not known
+	Against   string    `json:"against,omitempty"`  // why it may not fit what the instance runs: a person must confirm it then
+}
+
+// Moment is that of the data.
+func (k KeptCopy) Moment() time.Time {
+	if !k.AsOf.IsZero() {
+		return k.AsOf
+	}
+	return k.At
+}
+
+// KeptPlan is what putting a kept copy in its instance's place would do,
+// before anybody asks for it.
+type KeptPlan struct {
+	Copy    KeptCopy `json:"copy"`
+	Runs    int      `json:"runs"`            // the release that the instance runs
+	Written Written  `json:"written"`         // since the backup of Since, which is newer than the copy: at least that leaves
+	Since   int      `json:"since,omitempty"` // a deployment; 0: nobody counted
 }
 
 // RevertPlan is what a revert of an instance would do, before anybody asks

@@ -16,6 +16,11 @@ type RevertBody struct {
 	Override    string `json:"override,omitempty" doc:"an administrator's reason to go below the rollback floor with the code alone"`
 }
 
+// KeptBody says what is confirmed; all of it may be left out.
+type KeptBody struct {
+	AnyRelease bool `json:"any_release,omitempty" doc:"put it in place although it is of another release than the one that runs, or nobody knows of which"`
+}
+
 // KeptID names data that was replaced.
 type KeptID struct {
 	InInstance
@@ -42,8 +47,15 @@ func (s *server) reverts() {
 	) ([]bosman.KeptCopy, error) {
 		return list(s.Helm.KeptCopies(ctx, actor(ctx), in.App, in.Instance))
 	})
-	add(s, route{"POST", at + "/kept/{id}/restore", "restore-kept", tag, "Put data that was replaced back in its place; the present data is kept in turn"}, func(ctx context.Context, in *KeptID) (bosman.Operation, error) {
-		return s.Helm.RestoreKept(ctx, actor(ctx), in.App, in.Instance, in.ID)
+	add(s, route{"POST", at + "/kept/{id}/restore", "restore-kept", tag, "Put data that was replaced back in its place; the present data is kept in turn"}, func(ctx context.Context, in *struct {
+		KeptID
+		Body *KeptBody
+	},
+	) (bosman.Operation, error) {
+		return s.Helm.RestoreKept(ctx, actor(ctx), in.App, in.Instance, in.ID, or(in.Body).AnyRelease)
+	})
+	add(s, route{"GET", at + "/kept/{id}/restore", "plan-restore-kept", tag, "Say what putting replaced data back would do: of which release it is, how old, what was written since"}, func(ctx context.Context, in *KeptID) (bosman.KeptPlan, error) {
+		return s.Helm.PlanKept(ctx, actor(ctx), in.App, in.Instance, in.ID)
 	})
 	add(s, route{"DELETE", at + "/kept/{id}", "remove-kept", tag, "Drop data that was replaced, for good"}, func(ctx context.Context, in *KeptID) (wire.Ok, error) {
 		return wire.Ok{Note: "removed what was kept of " + in.Instance + " as " + in.ID}, s.Helm.RemoveKept(ctx, actor(ctx), in.App, in.Instance, in.ID)

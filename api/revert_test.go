@@ -24,6 +24,10 @@ func TestRevertOverTheAPI(t *testing.T) {
 	r.want(200, "jan", "GET", "/api/v1/apps/rms/kept?instance=staging", "", k.Copies[0].ID)
 	r.want(403, "anna", "POST", at+"/kept/"+k.Copies[0].ID+"/restore", "")
 	r.want(404, "ola", "POST", at+"/kept/20200101t000000000/restore", "")
+	if p := decode[bosman.KeptPlan](t, r.want(200, "ola", "GET", at+"/kept/"+k.Copies[0].ID+"/restore", "")); p.Runs != 2 || p.Copy.Release != 2 || p.Copy.Against != "" {
+		t.Errorf("%+v", p)
+	}
+	r.want(403, "anna", "GET", at+"/kept/"+k.Copies[0].ID+"/restore", "")
 	r.want(200, "ola", "POST", at+"/kept/"+k.Copies[0].ID+"/restore", "", `"plan":"restore"`)
 	r.want(200, "ola", "DELETE", at+"/kept/"+k.Copies[0].ID, "", "removed what was kept")
 	if len(k.Gone) != 1 {

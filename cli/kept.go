@@ -49,13 +49,16 @@ func (c *keptListCmd) Run(e *env) error {
 			if !k.AsOf.IsZero() {
 				what, when = "recovered", "as of "+k.AsOf.Local().Format("2006-01-02 15:04:05")
 			}
-			files := "-"
+			release, files := "-", "-"
+			if k.Release != 0 {
+				release = releaseRef(k.Release)
+			}
 			if k.Files != "" {
 				files = filepath.Base(k.Files)
 			}
-			rows = append(rows, []string{k.Instance, id, what, when, size(k.Bytes), first(k.Database, "-"), files})
+			rows = append(rows, []string{k.Instance, id, what, when, release, size(k.Bytes), first(k.Database, "-"), files})
 		}
-		return e.table([]string{"INSTANCE", "ID", "WHAT", "WHEN", "SIZE", "DATABASE", "FILES"}, rows, "nothing was replaced yet")
+		return e.table([]string{"INSTANCE", "ID", "WHAT", "WHEN", "RELEASE", "SIZE", "DATABASE", "FILES"}, rows, "nothing was replaced yet")
 	})
 }
 
@@ -92,7 +95,7 @@ func (c *keptOne) confirm(e *env, app, loss string) error {
 		return err
 	}
 	if !k.AsOf.IsZero() {
-		k.At, loss = k.AsOf, strings.NewReplacer("database and files", "database", "they were until", "it was at", "was replaced", "was recovered as of").Replace(loss)
+		k.At, loss = k.AsOf, strings.NewReplacer("was replaced", "was recovered as of").Replace(loss)
 	}
 	return e.confirm(fmt.Sprintf(loss, c.Instance, k.At.Local().Format("2006-01-02 15:04:05"), size(k.Bytes)), "yes", "--yes")
 }
@@ -100,11 +103,13 @@ func (c *keptOne) confirm(e *env, app, loss string) error {
 type keptRestoreCmd struct {
 	keptOne
 	waiting
+	Plan       bool `aliases:"explain,dry-run" help:"Only say what it would do."`
+	AnyRelease bool `help:"Also if it is of another release than the one that runs, or nobody knows of which."`
 }
 
 // Help gives examples.
 func (keptRestoreCmd) Help() string {
-	return "The present database and files are kept in turn.\n\nExamples:\n  bosman kept restore live 20261123t090000000 --wait"
+	return "The present database and files are kept in turn. Data of another release than\nthe one that runs is put in place with --any-release only.\n\nExamples:\n  bosman kept restore live 20261123t090000000 --plan\n  bosman kept restore live 20261123t090000000 --wait"
 }
 
 // Run puts it back.
@@ -113,11 +118,41 @@ func (c *keptRestoreCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := c.confirm(e, app, "The database and files of %s will be replaced by what they were until %s (%s).\nThe present ones are kept."); err != nil {
-		return err
+	if c.Plan || !c.Yes {
+		p, err := e.server().PlanKept(e.ctx, app, c.Instance, c.ID)
+		if err != nil {
+			return err
+		}
+		if c.Plan {
+			return e.show(p, func() error { return e.say("%s", e.keptPlan(p)) })
+		}
+		if p.Copy.Against == "" || c.AnyRelease { // else it is refused anyway
+			if err := e.confirm(e.keptPlan(p), "yes", "--yes"); err != nil {
+				return err
+			}
+		}
 	}
-	op, err := e.server().RestoreKept(e.ctx, app, c.Instance, c.ID)
+	op, err := e.server().RestoreKept(e.ctx, app, c.Instance, c.ID, c.AnyRelease)
 	return e.asked(op, err, c.Wait)
+}
+
+// keptPlan says what a restore of a kept copy replaces, a line for each thing
+// to know.
+func (e *env) keptPlan(p bosman.KeptPlan) string {
+	k, what, when := p.Copy, "database and files", "what they were until"
+	if !k.AsOf.IsZero() {
+		what, when = "database", "what it was at"
+	}
+	lines := []string{fmt.Sprintf("The %s of %s will be replaced by %s %s (%s, %s).", what, k.Instance, when, k.Moment().Local().Format("2006-01-02 15:04:05"), e.ago(k.Moment()), size(k.Bytes))}
+	if k.Against != "" {
+		lines = append(lines, "It may not fit: "+k.Against+".")
+	} else {
+		lines = append(lines, fmt.Sprintf("It holds the data of %s, which %s runs.", releaseRef(k.Release), k.Instance))
+	}
+	if p.Since != 0 {
+		lines = append(lines, fmt.Sprintf("Of what is newer than it, counted since %s: %s.", opRef(p.Since), p.Written))
+	}
+	return strings.Join(append(lines, "The present data is kept: bosman kept list."), "\n")
 }
 
 type keptRemoveCmd struct{ keptOne }

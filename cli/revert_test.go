@@ -22,7 +22,8 @@ func TestRevertIsExplainedAndConfirmed(t *testing.T) {
 	s.run("", "revert", "staging", "--database", "restore", "--confirm-loss").want(t, "confirmed", ExitOK, "take staging back to r1")
 
 	id := k.Copies[0].ID
-	s.run("", "kept").want(t, "list", ExitOK, id, "was replaced", "14.0 MB")
+	s.run("", "kept").want(t, "list", ExitOK, id, "was replaced", "14.0 MB", "RELEASE", "r2")
+	s.run("", "kept", "restore", "staging", id, "--plan").want(t, "planned", ExitOK, "It holds the data of r2, which staging runs")
 	s.run("", "kept", "list", "--instance", "live").want(t, "of another", ExitOK, "nothing was replaced yet")
 	s.run("", "kept", "restore", "staging", id).want(t, "put back without a word", ExitUsage, "will be replaced by what they were", "--yes")
 	s.run("", "kept", "restore", "staging", id, "--yes").want(t, "put back", ExitOK, "put back what was kept of staging")

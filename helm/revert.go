@@ -356,6 +356,9 @@ func (h *Helm) KeptCopies(ctx context.Context, a bosman.Actor, app, instance str
 			}
 			kept[n].At = op.StartedAt
 		}
+		if err := h.tellReleases(ctx, i, kept); err != nil {
+			return nil, err
+		}
 		out = append(out, kept...)
 	}
 	return out, nil
@@ -380,23 +383,6 @@ func (h *Helm) keptCopy(ctx context.Context, a bosman.Actor, app, instance, id s
 		err = bosman.NotFound("nothing of %s was kept as %q", instance, id).WithKept("nothing was changed").WithNext("bosman kept list --instance " + instance)
 	}
 	return i, bosman.KeptCopy{}, err
-}
-
-// RestoreKept puts what a restore or a fresh copy replaced back in its place;
-// the present data is kept in turn.
-func (h *Helm) RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error) {
-	i, c, err := h.keptCopy(ctx, a, app, instance, id)
-	if err != nil {
-		return bosman.Operation{}, err
-	}
-	name := c.Database
-	if name == "" {
-		name = c.Files
-	}
-	return h.ask(ctx, a, bosman.Operation{
-		App: app, Instance: instance, Plan: bosman.PlanRestore, Release: i.Release, From: i.Release,
-		WayBack: &bosman.WayBack{Kept: name, KeptFiles: c.Files, KeptBytes: c.Bytes, Confirmed: true},
-	})
 }
 
 // RemoveKept drops what was replaced, for good.

@@ -190,11 +190,11 @@ func TestKeptCopies(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	_, err = r.RestoreKept(ctx, bosman.Actor{Person: "anna"}, "rms", "live", k.copies[0].ID)
+	_, err = r.RestoreKept(ctx, bosman.Actor{Person: "anna"}, "rms", "live", k.copies[0].ID, false)
 	wantKind(t, "a tester restores", err, bosman.KindForbidden, "")
-	_, err = r.RestoreKept(ctx, admin, "rms", "live", "")
+	_, err = r.RestoreKept(ctx, admin, "rms", "live", "", false)
 	wantKind(t, "no id", err, bosman.KindNotFound, "")
-	op, err := r.RestoreKept(ctx, admin, "rms", "live", k.copies[0].ID)
+	op, err := r.RestoreKept(ctx, admin, "rms", "live", k.copies[0].ID, false)
 	if err != nil || op.Plan != bosman.PlanRestore || op.Backup != 0 || op.WayBack.Kept != k.copies[0].Database || op.WayBack.KeptFiles != "/x" {
 		t.Errorf("%+v, %v", op, err)
 	}

@@ -94,7 +94,7 @@ c = psycopg2.connect(os.environ["DATABASE_URL"]); c.autocommit = True; c.cursor(
 	if code, body := w.get("live", "/"); code != http.StatusOK || !strings.HasPrefix(body, "hello 0 notes") {
 		t.Errorf("live was touched: %d %s", code, body)
 	}
-	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", at.Kept)); op.State != bosman.OpDone {
+	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", at.Kept, false)); op.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("the swap: %s %v", op.State, op.Error)
 	}

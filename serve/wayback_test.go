@@ -180,9 +180,14 @@ func TestWayBack(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(kept[0].Files, "media", "second")); err != nil {
 		t.Errorf("the replaced files: %v", err)
 	}
+	// It is of the release that was taken back, and not put under another.
+	_, err = w.s.helm.RestoreKept(ctx, admin, "tiny", "live", kept[0].ID, false)
+	if bosman.KindOf(err) != bosman.KindConflict || !strings.Contains(err.Error(), "it holds the data of r3, but live runs r1") {
+		t.Errorf("under another release: %v", err)
+	}
 	// The release comes again, and with it what was replaced.
 	w.must("deploy", "live", "3")
-	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", kept[0].ID)); op.State != bosman.OpDone {
+	if op := w.op(w.s.helm.RestoreKept(ctx, admin, "tiny", "live", kept[0].ID, false)); op.State != bosman.OpDone {
 		w.dump()
 		t.Fatalf("%s %v", op.State, op.Error)
 	}

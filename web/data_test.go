@@ -55,7 +55,7 @@ func TestDataPage(t *testing.T) {
 		t.Error("the overview is silent on a missing backup")
 	}
 	for who, want := range map[string][]string{
-		"piotr": {"The newest backup of live that counts is 3 days old.", "Nobody has proved to have the recovery key", "golden copy of staging", "ready for whoever tries next", "Nothing faster here", "Bring back…"},
+		"piotr": {"The newest backup of live that counts is 3 days old.", "Nobody has proved to have the recovery key", "golden copy of staging", "ready for whoever tries next", "Nothing faster here", "Bring back…", "It holds the data of r134, but testing-anna runs r136."},
 		"maria": {"The newest backup of live that counts is 3 days old.", "golden copy of staging"},
 	} {
 		page := text(s.as(who).page("/rms/data"))

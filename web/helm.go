@@ -78,7 +78,7 @@ type verbs interface {
 	RestoreBackup(ctx context.Context, a bosman.Actor, app string, backup int, instance string) (bosman.Operation, error)
 	VerifyBackup(ctx context.Context, a bosman.Actor, app string, n int, every bool) (bosman.Backup, error)
 	RemoveBackup(ctx context.Context, a bosman.Actor, app string, n int) error
-	RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error)
+	RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string, anyRelease bool) (bosman.Operation, error)
 	RemoveKept(ctx context.Context, a bosman.Actor, app, instance, id string) error
 	RemoveInstance(ctx context.Context, a bosman.Actor, app, name string) error
 	RunCommand(ctx context.Context, a bosman.Actor, app, instance, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error)

@@ -44,6 +44,7 @@ var posts = []struct {
 	{"/rms/backups/31/verify", nil, "verify rms k31"},
 	{"/rms/backups/31/remove", url.Values{"confirm": {"k31"}}, "remove backup rms k31"},
 	{"/rms/kept/testing-anna/20261122t080000000/restore", url.Values{"confirm": {"testing-anna"}}, "bring back rms testing-anna 20261122t080000000"},
+	{"/rms/kept/testing-anna/20261122t080000000/restore", url.Values{"confirm": {"testing-anna"}, "any_release": {"yes"}}, "bring back rms testing-anna 20261122t080000000, of any release"},
 	{"/rms/kept/testing-anna/20261122t080000000/remove", url.Values{"confirm": {"testing-anna"}}, "remove kept rms testing-anna 20261122t080000000"},
 	{"/rms/deployments/51/cancel", nil, "cancel rms d51"},
 	{"/rms/problems/12/resolve", nil, "resolve rms p12 true"},

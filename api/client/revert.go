@@ -35,9 +35,15 @@ func (c *Client) Kept(ctx context.Context, app, instance string) ([]bosman.KeptC
 	return get[[]bosman.KeptCopy](ctx, c, at("apps", app, "kept"), "instance", instance)
 }
 
-// RestoreKept puts data that was replaced back.
-func (c *Client) RestoreKept(ctx context.Context, app, instance, id string) (bosman.Operation, error) {
-	return post[bosman.Operation](ctx, c, at("apps", app, "instances", instance, "kept", id, "restore"), nil)
+// RestoreKept puts data that was replaced back; anyRelease also where it may not
+// fit the release that runs.
+func (c *Client) RestoreKept(ctx context.Context, app, instance, id string, anyRelease bool) (bosman.Operation, error) {
+	return post[bosman.Operation](ctx, c, at("apps", app, "instances", instance, "kept", id, "restore"), m{"any_release": anyRelease})
+}
+
+// PlanKept says what RestoreKept would do.
+func (c *Client) PlanKept(ctx context.Context, app, instance, id string) (bosman.KeptPlan, error) {
+	return get[bosman.KeptPlan](ctx, c, at("apps", app, "instances", instance, "kept", id, "restore"))
 }
 
 // RemoveKept drops it for good.

@@ -66,7 +66,7 @@ type Reader interface {
 type Verbs interface {
 	VerifyBackup(ctx context.Context, a bosman.Actor, app string, n int, every bool) (bosman.Backup, error)
 	RemoveBackup(ctx context.Context, a bosman.Actor, app string, n int) error
-	RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error)
+	RestoreKept(ctx context.Context, a bosman.Actor, app, instance, id string, anyRelease bool) (bosman.Operation, error)
 	RemoveKept(ctx context.Context, a bosman.Actor, app, instance, id string) error
 }
 
@@ -141,7 +141,7 @@ func (p Pages) Kept(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch r.PathValue("verb") {
 	case "restore":
-		op, err := p.Verbs.RestoreKept(ctx, kit.Actor(ctx), app, name, id)
+		op, err := p.Verbs.RestoreKept(ctx, kit.Actor(ctx), app, name, id, kit.Form(r, "any_release") != "")
 		if err != nil {
 			return p.Kit.Answer(w, r, here, "", err)
 		}

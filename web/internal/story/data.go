@@ -111,7 +111,10 @@ func (s *Story) RemoveBackup(_ context.Context, a bosman.Actor, app string, n in
 }
 
 // RestoreKept is a verb.
-func (s *Story) RestoreKept(_ context.Context, a bosman.Actor, app, instance, id string) (bosman.Operation, error) {
+func (s *Story) RestoreKept(_ context.Context, a bosman.Actor, app, instance, id string, anyRelease bool) (bosman.Operation, error) {
+	if anyRelease {
+		id += ", of any release"
+	}
 	return s.newest(app), s.do(a, bosman.MayRestore, app, s.kind(instance), "bring back %s %s %s", app, instance, id)
 }
 
@@ -145,7 +148,7 @@ func (s *Story) data(ago before) {
 	}
 	s.KeptAll = []bosman.KeptCopy{
 		{App: rms, Instance: "live", At: ago(26*hour + 11*minute), Operation: 47, Database: "rms__live__way_back_d47", Bytes: 61 << 20},
-		{App: rms, Instance: "testing-anna", ID: "20261122t080000000", At: ago(27 * hour), Database: "rms__testing_anna__kept_20261122t080000000", Bytes: 58 << 20},
+		{App: rms, Instance: "testing-anna", ID: "20261122t080000000", At: ago(27 * hour), Database: "rms__testing_anna__kept_20261122t080000000", Bytes: 58 << 20, Release: 134, Against: "it holds the data of r134, but testing-anna runs r136"},
 	}
 	s.Health = []bosman.BackupHealth{{App: rms, Instance: "live", Where: "s3://copies/rms", Newest: 31, At: ago(26 * hour), Next: ago(-9 * hour)}}
 	s.Timeline = &bosman.PointInTime{
